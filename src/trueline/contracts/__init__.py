@@ -1,0 +1,37 @@
+"""What every method promises: references as data, checked inputs, abstract classes and public check batteries."""
+
+from trueline.contracts._calibrator import Calibrator
+from trueline.contracts._catalogue import Catalogue, unknown_name
+from trueline.contracts._check_calibrator import check_calibrator
+from trueline.contracts._check_target_builder import check_target_builder
+from trueline.contracts._method import Facts, Reference, facts_of, method
+from trueline.contracts._optional import import_optional
+from trueline.contracts._predictions import (
+    check_labels,
+    check_predictions,
+    read_log_probs,
+    read_probs,
+    read_top_label,
+    row_blocks,
+)
+from trueline.contracts._target_builder import TargetBuilder
+
+__all__ = [
+    "Calibrator",
+    "Catalogue",
+    "Facts",
+    "Reference",
+    "TargetBuilder",
+    "check_calibrator",
+    "check_labels",
+    "check_predictions",
+    "check_target_builder",
+    "facts_of",
+    "import_optional",
+    "method",
+    "read_log_probs",
+    "read_probs",
+    "read_top_label",
+    "row_blocks",
+    "unknown_name",
+]
