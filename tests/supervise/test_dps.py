@@ -214,3 +214,11 @@ def test_three_lines_in_a_plain_loop_lower_the_loss(generator: torch.Generator) 
             objective.update(index, logits)
         objective.end_epoch()
     assert (model(inputs).argmax(dim=1) == labels).float().mean() > 0.9
+
+
+def test_during_warm_up_both_orders_train_towards_the_prior() -> None:
+    losses = [
+        DPS(LABELS, 5, order=order, warmup_epochs=1).loss(_logits(0), LABELS[INDEX], INDEX)
+        for order in ("after", "before")
+    ]
+    assert torch.equal(*losses)

@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from trueline.contracts._target_builder import TargetBuilder
 
-Factory = Callable[[Tensor, int], TargetBuilder]
+Factory = Callable[[Int64[Tensor, " N"], int], TargetBuilder]
 
 NUM_SAMPLES = 12
 NUM_CLASSES = 5
@@ -94,7 +95,7 @@ def _losses_are_per_sample(make: Factory) -> None:
         assert losses.shape == (NUM_SAMPLES,), f"loss must return one value per sample, got {tuple(losses.shape)}"
         assert losses.dtype == torch.float32, f"losses must be float32, got {losses.dtype} for {name} logits"
         assert losses.isfinite().all(), f"losses must be finite for {name} logits"
-        losses.sum().backward()
+        torch.autograd.backward(losses.sum())
         assert leaf.grad is not None, "the loss must be differentiable in the logits"
         assert leaf.grad.isfinite().all(), f"gradients must be finite for {name} logits"
     for size in (0, 1):
@@ -125,13 +126,15 @@ def _order_does_not_matter(make: Factory) -> None:
     index = torch.cat([index, index[:3]])  # repeats included
     logits = torch.cat([logits, -logits[:3]])
     reverse = torch.arange(len(index) - 1, -1, -1)
-    results = []
+    results: list[Tensor] = []
     for order in (torch.arange(len(index)), reverse):
         builder = make(labels, NUM_CLASSES)
         builder.update(index[order], logits[order])
         builder.end_epoch()
         results.append(builder.loss(logits[:NUM_SAMPLES], labels[index[:NUM_SAMPLES]], index[:NUM_SAMPLES]))
-    assert torch.allclose(*results, atol=1e-6), "an update must not depend on the order of samples in the batch"
+    assert torch.allclose(results[0], results[1], atol=1e-6), (
+        "an update must not depend on the order of samples in the batch"
+    )
 
 
 def _update_touches_its_own(make: Factory) -> None:

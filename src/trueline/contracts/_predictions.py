@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 SUM_TOLERANCE = 1e-3  # float16 rows of 1,000 classes miss one by up to about 5e-4
@@ -110,7 +110,7 @@ def check_predictions(
     raise ValueError(f"expected exactly one of logits= and probs=, got {given}; pass one by keyword")
 
 
-def row_blocks(values: Float[Tensor, "N C"], *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def row_blocks(values: Float[Tensor, "N C"], *others: Shaped[Tensor, "N ..."]) -> Iterator[tuple[Tensor, ...]]:
     """Cut tensors of N rows into the same runs of rows, short enough for double-precision temporaries.
 
     Args:

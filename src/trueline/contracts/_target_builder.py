@@ -75,10 +75,10 @@ class TargetBuilder(nn.Module, ABC):
         """Return a CPU copy of the distribution held for every training sample, or None without a memory."""
         return None
 
-    def get_extra_state(self) -> Tensor:
+    def get_extra_state(self) -> Int64[Tensor, ""]:
         """Return the count of finished epochs for ``state_dict``."""
         return torch.tensor(self.epoch)
 
-    def set_extra_state(self, state: Tensor) -> None:
+    def set_extra_state(self, state: Int64[Tensor, ""]) -> None:
         """Restore the count of finished epochs."""
         self.epoch = int(state)

@@ -7,6 +7,7 @@ Every method is a :class:`~trueline.contracts.TargetBuilder`; those with a memor
 from collections.abc import Mapping
 from typing import Any
 
+from jaxtyping import Int64
 from torch import Tensor
 
 from trueline.contracts import Catalogue, TargetBuilder
@@ -55,7 +56,7 @@ OBJECTIVES: Catalogue[TargetBuilder] = Catalogue(
 
 
 def build(
-    name: str, *, labels: Tensor, num_classes: int, epochs: int, options: Mapping[str, Any] | None = None
+    name: str, *, labels: Int64[Tensor, " N"], num_classes: int, epochs: int, options: Mapping[str, Any] | None = None
 ) -> TargetBuilder:
     """Build an objective by its configuration name.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trueline.contracts import Reference, TargetBuilder, method
 from trueline.supervise._soft_cross_entropy import soft_cross_entropy
-from trueline.supervise._store import ROWS_AT_ONCE, TargetStore
+from trueline.supervise._store import TargetStore
 
 
 @method(
@@ -168,8 +168,7 @@ class DPS(TargetBuilder):
         ``belief_spread``: root of the total variance of the belief, ``sqrt(sum_j p_j (1 - p_j) / (S + 1))``.
         """
         store, spread = self.store, 0.0
-        for start in range(0, len(store.labels), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for part in store.parts():
             rows = store.rows[part].float()
             variance = (rows * (1 - rows)).sum(dim=1) / (self.total(store.visits[part].long()) + 1)
             spread += variance.sqrt().sum().item()

@@ -1,6 +1,6 @@
 """One row of memory per training sample: saved, resumed to the same bits, equal on every process."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trueline.supervise._gather import gather_rows
 
-ROWS_AT_ONCE = 65_536  # bounds the temporary memory of a pass over the table
+ELEMENTS_AT_ONCE = 1 << 20  # bounds the temporary memory of a pass over the table, at 4 MiB a copy
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
@@ -70,7 +70,7 @@ class TargetStore(nn.Module):
         device = torch.device("cpu") if keep_on_cpu else labels.device
         labels = labels.to(device, copy=True)
         rows = torch.full((len(labels), num_classes), other_mass, dtype=DTYPES[dtype], device=device)
-        rows.scatter_(1, labels[:, None], label_mass)
+        rows[torch.arange(len(labels), device=device), labels] = label_mass  # scatter_ would copy half precision
         self.register_buffer("rows", rows)
         self.register_buffer("labels", labels)
         self.register_buffer("visits", torch.zeros(len(labels), dtype=torch.int32, device=device))
@@ -138,11 +138,16 @@ class TargetStore(nn.Module):
             "hold positions in the training set, not in the batch and not in another split",
         )
 
+    def parts(self) -> Iterator[slice]:
+        """Yield slices of the table small enough that a pass over it needs little memory of its own."""
+        size, classes = self.rows.shape
+        step = max(1, ELEMENTS_AT_ONCE // classes)
+        yield from (slice(start, start + step) for start in range(0, size, step))
+
     def left_label_share(self) -> float:
         """Return the share of samples whose largest value is not at the given label; unseen ones count as not."""
         left = 0
-        for start in range(0, len(self.labels), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
+        for part in self.parts():
             moved = self.rows[part].argmax(dim=1) != self.labels[part]
             left += int((moved & (self.visits[part] > 0)).sum())
         return left / len(self.labels)

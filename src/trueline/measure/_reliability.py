@@ -1,0 +1,178 @@
+"""Reliability diagrams as data, by DeGroot and Fienberg (1983), with an interval for every bin."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from trueline.contracts import Reference, check_labels, import_optional, method, read_top_label
+from trueline.numerics import BinSums, equal_mass_edges, equal_width_edges, wilson_interval
+
+_NEUTRAL = "#808080"  # readable on white and on black
+_ACCENT = "#3b82c4"
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Confidence against accuracy, bin by bin; arrays of shape (M,).
+
+    Args:
+        lower: lower edge of the bin, not part of it (except in the first).
+        upper: upper edge of the bin, part of it.
+        count: number of samples.
+        confidence: mean confidence; NaN in an empty bin.
+        accuracy: share of right predictions; NaN in an empty bin.
+        interval_low: lower end of the Wilson interval of the accuracy; 0 in an empty bin.
+        interval_high: upper end; 1 in an empty bin.
+        gap: ``confidence - accuracy``, above zero where over-confident; 0 in an empty bin.
+        level: nominal coverage of the intervals.
+        binning: ``"width"`` or ``"mass"``.
+        samples: number N of samples.
+        mean_confidence: over all samples.
+        mean_accuracy: over all samples.
+        calibration_error: ``Σ_b n_b/N·|gap_b|``, the ECE for these bins.
+    """
+
+    lower: Float[Tensor, " M"]
+    upper: Float[Tensor, " M"]
+    count: Int64[Tensor, " M"]
+    confidence: Float[Tensor, " M"]
+    accuracy: Float[Tensor, " M"]
+    interval_low: Float[Tensor, " M"]
+    interval_high: Float[Tensor, " M"]
+    gap: Float[Tensor, " M"]
+    level: float
+    binning: str
+    samples: int
+    mean_confidence: float
+    mean_accuracy: float
+    calibration_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as numbers and lists that JSON can hold; NaN becomes None."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: [None if v != v else v for v in value.tolist()] if isinstance(value, Tensor) else value
+            for name, value in values.items()
+        }
+
+    def plot(self) -> Any:
+        """Return an Altair chart: accuracy with its interval at each bin's mean confidence, and the diagonal.
+
+        The area of a mark grows with its bin's count. The background is transparent and the colours read on
+        light and on dark pages.
+
+        Raises:
+            ImportError: if the ``report`` extra is not installed.
+        """
+        alt = import_optional("altair", extra="report", purpose="Reliability.plot()")
+        table = self.to_dict()
+        names = ("lower", "upper", "count", "confidence", "accuracy", "interval_low", "interval_high", "gap")
+        rows = [
+            row
+            for values in zip(*(table[name] for name in names), strict=True)
+            if (row := dict(zip(names, values, strict=True)))["count"]
+        ]
+        unit = alt.Scale(domain=[0, 1])
+        x = alt.X("confidence:Q", scale=unit, title="confidence")
+        y = alt.Y("accuracy:Q", scale=unit, title="accuracy")
+        diagonal = alt.Chart(alt.Data(values=[{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]))
+        bins = alt.Chart(alt.Data(values=rows))
+        tooltip = [alt.Tooltip(f"{name}:Q", format="d" if name == "count" else ".3f") for name in names]
+        return (
+            alt.layer(
+                diagonal.mark_line(color=_NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y),
+                bins.mark_rule(color=_ACCENT, strokeWidth=2).encode(x=x, y="interval_low:Q", y2="interval_high:Q"),
+                bins.mark_circle(color=_ACCENT, opacity=1).encode(
+                    x=x, y=y, size=alt.Size("count:Q", scale=alt.Scale(range=[20, 200]), legend=None), tooltip=tooltip
+                ),
+            )
+            .properties(width=280, height=280, background="transparent")
+            .configure_axis(
+                labelColor=_NEUTRAL,
+                titleColor=_NEUTRAL,
+                domainColor=_NEUTRAL,
+                tickColor=_NEUTRAL,
+                gridColor=_NEUTRAL,
+                gridOpacity=0.2,
+            )
+            .configure_view(stroke=None)
+        )
+
+
+@method(
+    Reference(
+        authors="DeGroot, Fienberg",
+        title="The Comparison and Evaluation of Forecasters",
+        venue="The Statistician",
+        year=1983,
+        doi="10.2307/2987588",
+    ),
+    Reference(
+        authors="Wilson",
+        title="Probable Inference, the Law of Succession, and Statistical Inference",
+        venue="Journal of the American Statistical Association",
+        year=1927,
+        doi="10.1080/01621459.1927.10502953",
+    ),
+    cost="one pass over the predictions; equal-mass bins add one sort",
+)
+def reliability(
+    labels: Int64[Tensor, " N"],
+    *,
+    logits: Float[Tensor, "N C"] | None = None,
+    probs: Float[Tensor, "N C"] | None = None,
+    bins: int = 15,
+    binning: Literal["width", "mass"] = "width",
+    level: float = 0.95,
+) -> Reliability:
+    """Return accuracy, with an interval, against mean confidence in every bin of the top-label confidence.
+
+    Args:
+        labels: (N,) class numbers, int64.
+        logits: (N, C) unnormalised scores; or None.
+        probs: (N, C) probabilities; or None.
+        bins: number of bins wanted, at least one.
+        binning: ``"width"`` for bins (m/M, (m+1)/M], the first closed at 0; ``"mass"`` for bins of nearly
+            equal counts, cut only between distinct values, so that ties may leave fewer.
+        level: nominal coverage of each bin's Wilson interval, in (0, 1).
+
+    Returns:
+        The bin table and its summary, on the CPU.
+
+    Raises:
+        ValueError: if the predictions, labels or options are not what is described above.
+        TypeError: if a dtype is wrong.
+
+    Example:
+        >>> import torch
+        >>> probs = torch.tensor([[0.95, 0.05], [1.0, 0.0]])
+        >>> diagram = reliability(torch.tensor([0, 1]), probs=probs, bins=2)
+        >>> diagram.count.tolist(), diagram.accuracy.tolist()
+        ([0, 2], [nan, 0.5])
+    """
+    if binning not in ("width", "mass"):
+        raise ValueError(f"binning must be 'width' or 'mass', got {binning!r}")
+    confidence, prediction = read_top_label(logits=logits, probs=probs)
+    check_labels(labels, *(logits if logits is not None else probs).shape)  # type: ignore[union-attr]
+    confidence, hit = confidence.detach().cpu(), (prediction == labels).cpu()
+    edges = equal_width_edges(bins) if binning == "width" else equal_mass_edges(confidence, bins)
+    table = BinSums(edges).add(confidence, hit).table()
+    low, high = wilson_interval(table.outcome, table.effective, level=level)
+    return Reliability(
+        lower=table.lower,
+        upper=table.upper,
+        count=table.count,
+        confidence=table.confidence,
+        accuracy=table.outcome,
+        interval_low=low,
+        interval_high=high,
+        gap=table.gap,
+        level=level,
+        binning=binning,
+        samples=len(labels),
+        mean_confidence=confidence.double().mean().item(),
+        mean_accuracy=hit.double().mean().item(),
+        calibration_error=(table.weight @ table.gap.abs()).item() / len(labels),
+    )
