@@ -35,3 +35,9 @@ def test_results_are_differentiable_in_the_logits() -> None:
     TemperatureScaling().load({"temperature_": 2.0}).transform(logits=logits)[0, 0].backward()
     expected = 0.5 * (1 - torch.tensor([0.5, 0.0]).softmax(dim=0)[0])
     assert logits.grad[0, 0].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_fit_drops_learned_values_it_does_not_learn() -> None:
+    scaling = TemperatureScaling().load({"temperature_": 2.0, "offsets_": [0.5, 1.5]})
+    scaling.fit(torch.tensor([0, 1]), logits=torch.zeros(2, 2))
+    assert scaling.state() == {"temperature_": 1.0}

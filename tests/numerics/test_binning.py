@@ -28,6 +28,12 @@ def test_scores_that_round_past_the_ends_stay_inside() -> None:
     assert BinSums(equal_width_edges(3)).add(scores, scores).count.tolist() == [1, 0, 1]
 
 
+def test_scores_that_round_past_one_fill_no_absent_bin() -> None:
+    scores = torch.tensor([[0.25], [1.0], [1.0], [1 + 1e-6]])
+    edges = torch.tensor([[0.0, 0.5, 1.0, 1.0]])
+    assert BinSums(edges, columns=1).add(scores, scores).count.tolist() == [[1, 3, 0]]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("bins", [10, 15])
 def test_an_edge_in_any_dtype_belongs_to_the_bin_below(dtype: torch.dtype, bins: int) -> None:

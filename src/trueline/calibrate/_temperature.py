@@ -56,19 +56,19 @@ class TemperatureScaling(Calibrator):
     ) -> None:
         # Only differences within a row matter; against the row's largest they never overflow.
         below_top = log_probs - log_probs.amax(dim=1, keepdim=True)
-        share = torch.full_like(below_top[:, 0], 1 / len(labels)) if weight is None else weight / weight.sum()
-        label_term = below_top.gather(1, labels[:, None]).squeeze(1) @ share
+        weight = torch.ones_like(below_top[:, 0]) if weight is None else weight
+        label_term = below_top.gather(1, labels[:, None]).squeeze(1) @ weight
         scratch = torch.empty_like(below_top)
 
-        def slope(log_s: Tensor) -> Tensor:
+        def slope(log_s: Tensor) -> Tensor:  # of the weighted sum: only its sign matters
             torch.mul(below_top, log_s.exp(), out=scratch).exp_()
             norm = scratch.sum(dim=1)
-            return (scratch.mul_(below_top).sum(dim=1) / norm) @ share - label_term
+            return (scratch.mul_(below_top).sum(dim=1) / norm) @ weight - label_term
 
         low, high = below_top.new_tensor(-_LOG_BOUND), below_top.new_tensor(_LOG_BOUND)
         at_low, at_high = slope(low), slope(high)
         if at_low == 0 and at_high == 0:
-            self.temperature_ = 1.0  # every row is constant on its support: no temperature changes the loss
+            self.temperature_ = 1.0  # every row is constant: no temperature changes the loss
         elif at_high <= 0:
             self.temperature_ = _clamped(-_LOG_BOUND, "every label has the largest logit of its row")
         elif at_low >= 0:

@@ -45,6 +45,8 @@ def _print(recipe: "Recipe", result: "Reproduction") -> None:
     from rich.table import Table
 
     console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file has no edge to fold at
     metrics = list(dict.fromkeys(metric for scores in result.scores.values() for metric in scores))
     scores = Table(title=f"{recipe.name}: mean and 95 % interval over {len(result.seeds)} seeds, {result.device}")
     for heading in ("variant", *metrics):

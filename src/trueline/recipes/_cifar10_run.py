@@ -11,16 +11,16 @@ def cifar10_run(
     objective: Mapping[str, Any],
     *,
     labels: str = "label",
-    train_size: int = 4000,
+    train_size: int,
     epochs: int = 30,
     augment: bool = False,
     shards: tuple[int, ...] = (0,),
-    width: int = 16,
+    width: int = 8,
 ) -> RunConfig:
     """Return a run of a five-layer ConvNet on a few thousand CIFAR-10 images, small enough to be memorised on a CPU.
 
-    SGD with Nesterov momentum 0.9 at 0.05, weight decay 5e-4, a cosine schedule, batches of 128; 500 clean images
-    each for validation and calibration, the whole test set for testing.
+    SGD with Nesterov momentum 0.9 at 0.05, weight decay 5e-4, a cosine schedule, batches of 128; 500 images each for
+    validation and calibration, which are judged by their true labels, and the whole test set for testing.
 
     Args:
         name: the run's name.
@@ -57,6 +57,6 @@ def cifar10_run(
                 "weight_decay": 5e-4,
             },
             "schedule": {"name": "cosine", "warmup_epochs": 1.0},
-            "training": {"epochs": epochs, "batch_size": 128},
+            "training": {"epochs": epochs, "batch_size": 128, "evaluate_every": 3},
         }
     )

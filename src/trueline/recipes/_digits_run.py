@@ -9,9 +9,9 @@ from trueline.train import RunConfig
 def digits_run(name: str, objective: Mapping[str, Any], *, noise: float) -> RunConfig:
     """Return a run of a small network on half of the digits.
 
-    An MLP 64-128-128-10; AdamW at 3e-3 with weight decay 1e-2 and a cosine schedule; batches of 50, 40 epochs,
-    Gaussian input noise of 0.1. Of 1,797 images 719 train with the given labels, 180 clean ones calibrate and
-    898 test.
+    An MLP 64-128-128-10 on pixels in [0, 1]; AdamW at 3e-3 with weight decay 1e-2 and a cosine schedule; batches
+    of 50, 40 epochs, Gaussian input noise of 0.1. Of 1,797 images 899 train with the given labels, 180 clean ones
+    calibrate and 718 test.
 
     Args:
         name: the run's name.
@@ -25,8 +25,9 @@ def digits_run(name: str, objective: Mapping[str, Any], *, noise: float) -> RunC
         "name": "digits",
         "validation": 0.0,
         "calibration": 0.1,
-        "test": 0.5,
+        "test": 0.4,
         "augment": {"noise": 0.1},
+        "normalise": {"mean": [0.0], "std": [1.0]},
     }
     if noise:
         data["noise"] = {"kind": "symmetric", "rate": noise}

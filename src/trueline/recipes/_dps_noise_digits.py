@@ -9,7 +9,7 @@ def dps_noise_digits() -> Recipe:
     """40 % symmetric label noise on digits: cross-entropy, label smoothing, PS-KD, ELR and DPS.
 
     The numbers called published come from a small study of the same network on 900 training images (three seeds,
-    accuracy of the last epoch on clean test images); ours trains on 719, as 180 are kept to calibrate.
+    accuracy of the last epoch on clean test images). Ours trains on 899 and keeps 180 to calibrate.
     """
     variants = {
         "cross_entropy": digits_run("cross-entropy", {"name": "cross_entropy"}, noise=0.4),

@@ -1,0 +1,196 @@
+"""The charts of a report, as Vega-Lite specifications that take their colours from the page's style sheet."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trueline.contracts import import_optional
+from trueline.measure import Reliability
+from trueline.report._verdict import nats, percent
+
+COLOURS = 7  # the style sheet defines --run-0 to --run-6 for light and for dark pages
+MARKS = (("circle", "●"), ("square", "■"), ("triangle-up", "▲"), ("diamond", "◆"), ("cross", "✚"))
+_DASH = [5, 3]
+_MONITORS = {
+    "left_label_share": "Share that left the given label",
+    "label_weight": "Weight of the given label",
+    "belief_spread": "Spread of the belief",
+}
+
+History = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart and its words.
+
+    Args:
+        title: what it shows.
+        description: the same content as a sentence, for those who do not see it.
+        spec: Vega-Lite specification, ready for JSON.
+    """
+
+    title: str
+    description: str
+    spec: dict[str, Any]
+
+
+def colour(run: int) -> str:
+    """Return the style-sheet colour of a run, by its position."""
+    return f"var(--run-{run % COLOURS})"
+
+
+def learning_curves(labels: Sequence[str], histories: Sequence[History]) -> list[Chart]:
+    """Draw accuracy on given and true labels, held-out accuracy, log loss and calibration error over epochs.
+
+    Args:
+        labels: how the report calls each run.
+        histories: the rows of each run's ``metrics.jsonl``.
+
+    Returns:
+        The charts that have data.
+    """
+    held_out = {"test": "test", "validation": "validation"}
+    given_true = (("train", "accuracy_true", "true labels"), ("train", "accuracy_given", "given labels"))
+    plans = [
+        ("Training accuracy", given_true, True),
+        ("Held-out accuracy", [(split, "accuracy", name) for split, name in held_out.items()], True),
+        ("Held-out log loss (nats)", [(split, "log_loss", name) for split, name in held_out.items()], False),
+        ("Held-out calibration error", [(split, "ece", name) for split, name in held_out.items()], True),
+    ]
+    return _curves(labels, histories, plans)
+
+
+def belief_curves(labels: Sequence[str], histories: Sequence[History]) -> list[Chart]:
+    """Draw what each objective monitored over epochs, one chart per quantity.
+
+    Args:
+        labels: how the report calls each run.
+        histories: the rows of each run's ``metrics.jsonl``.
+
+    Returns:
+        The charts that have data; none if no objective monitors anything.
+    """
+    names = dict.fromkeys(name for rows in histories for row in rows for name in row.get("objective", {}))
+    plans = [
+        (_MONITORS.get(name, name.replace("_", " ")), [("objective", name, "")], name == "left_label_share")
+        for name in names
+    ]
+    return _curves(labels, histories, plans)
+
+
+def reliability_charts(run: int, diagram: Reliability, *, title: str) -> tuple[Chart, Chart]:
+    """Draw accuracy against confidence with Wilson intervals, and the number of samples in each bin.
+
+    Args:
+        run: position of the run, which decides colour and mark.
+        diagram: the bin table.
+        title: what the predictions are, such as ``"DPS as trained"``.
+
+    Returns:
+        The diagram, and the histogram to be set beneath it.
+    """
+    alt = import_optional("altair", extra="report", purpose="drawing charts")
+    rows = bin_rows(diagram)
+    bins = alt.Chart(alt.Data(values=rows))
+    corners = alt.Chart(alt.Data(values=[{"at": 0, "to": 0}, {"at": 1, "to": 1}]))
+    x = alt.X("confidence:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(labels=False, ticks=False, title=None))
+    y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy", axis=_axis(".0%"))
+    tooltip = [
+        alt.Tooltip("lower:Q", format=".2f", title="bin above"),
+        alt.Tooltip("upper:Q", format=".2f", title="up to"),
+        alt.Tooltip("count:Q", format=",d", title="samples"),
+        alt.Tooltip("confidence:Q", format=".1%"),
+        alt.Tooltip("accuracy:Q", format=".1%"),
+        alt.Tooltip("interval_low:Q", format=".1%", title="interval from"),
+        alt.Tooltip("interval_high:Q", format=".1%", title="to"),
+    ]
+    diagonal = corners.mark_line(color="var(--ink-soft)", strokeDash=[3, 4], strokeWidth=1).encode(x="at:Q", y="to:Q")
+    intervals = bins.mark_rule(color=colour(run), strokeWidth=2, opacity=0.55).encode(
+        x=x, y="interval_low:Q", y2="interval_high:Q"
+    )
+    shape = MARKS[run % len(MARKS)][0]
+    marks = bins.mark_point(color=colour(run), shape=shape, filled=True, size=60, opacity=1).encode(
+        x=x, y=y, tooltip=tooltip
+    )
+    counts = bins.mark_bar(color=colour(run), opacity=0.55, stroke="var(--paper)").encode(
+        x=alt.X("lower:Q", scale=alt.Scale(domain=[0, 1]), title="confidence", axis=alt.Axis(format=".0%", grid=False)),
+        x2="upper:Q",
+        y=alt.Y("count:Q", title="samples", axis=_axis("~s", ticks=2)),
+        y2=alt.datum(0),
+        tooltip=tooltip,
+    )
+    described = (
+        f"Reliability diagram of {title}: mean confidence {percent(diagram.mean_confidence)}, accuracy "
+        f"{percent(diagram.mean_accuracy)}, {sum(row['count'] > 0 for row in rows)} bins with samples."
+    )
+    return (
+        Chart(title, described, _spec(alt.layer(diagonal, intervals, marks), height=240)),
+        Chart(f"{title}: samples per bin", f"Histogram of the confidences of {title}.", _spec(counts, height=70)),
+    )
+
+
+def bin_rows(diagram: Reliability) -> list[dict[str, Any]]:
+    """Return the bins that hold samples, one dictionary each."""
+    table = diagram.to_dict()
+    names = ("lower", "upper", "count", "confidence", "accuracy", "interval_low", "interval_high")
+    rows = (dict(zip(names, values, strict=True)) for values in zip(*(table[name] for name in names), strict=True))
+    return [row for row in rows if row["count"]]
+
+
+def _curves(labels: Sequence[str], histories: Sequence[History], plans: Sequence[Any]) -> list[Chart]:
+    charts = []
+    for title, series, is_share in plans:
+        rows = [
+            {"run": label, "kind": kind, "epoch": row["epoch"], "value": row[table][name]}
+            for label, history in zip(labels, histories, strict=True)
+            for row in history
+            for table, name, kind in series
+            if math.isfinite(row.get(table, {}).get(name, math.nan))
+        ]
+        if rows:
+            kinds = [kind for _, _, kind in series]
+            charts.append(Chart(title, _ends(title, rows, is_share), _curve(labels, kinds, rows, is_share)))
+    return charts
+
+
+def _curve(labels: Sequence[str], kinds: Sequence[str], rows: list[dict[str, Any]], is_share: bool) -> dict[str, Any]:
+    alt = import_optional("altair", extra="report", purpose="drawing charts")
+    last = {(row["run"], row["kind"]): row for row in rows}
+    runs = range(len(labels))
+    hue = alt.Scale(domain=list(labels), range=[colour(i) for i in runs])
+    mark = alt.Scale(domain=list(labels), range=[MARKS[i % len(MARKS)][0] for i in runs])
+    dash = alt.Scale(domain=kinds, range=[[1, 0], _DASH][: len(kinds)])
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=_axis(".0%" if is_share else "~g"))
+    shown = [alt.Tooltip("run:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".1%" if is_share else ".3f")]
+    if len(kinds) > 1:
+        shown.insert(1, alt.Tooltip("kind:N", title="on"))
+    encoded = {"x": x, "y": y, "color": alt.Color("run:N", scale=hue, legend=None)}
+    base = alt.Chart(alt.Data(values=rows))
+    lines = base.mark_line(strokeWidth=2).encode(
+        **encoded, strokeDash=alt.StrokeDash("kind:N", scale=dash, legend=None)
+    )
+    targets = base.mark_point(size=90, opacity=0, filled=True).encode(**encoded, tooltip=shown)
+    ends = alt.Chart(alt.Data(values=list(last.values()))).mark_point(size=55, opacity=1, filled=True)
+    ends = ends.encode(**encoded, shape=alt.Shape("run:N", scale=mark, legend=None), tooltip=shown)
+    return _spec(alt.layer(lines, targets, ends), height=200)
+
+
+def _ends(title: str, rows: list[dict[str, Any]], is_share: bool) -> str:
+    last = {(row["run"], row["kind"]): row["value"] for row in rows}
+    text = percent if is_share else nats
+    ends = "; ".join(f"{run}{f' on {kind}' if kind else ''}: {text(value)}" for (run, kind), value in last.items())
+    return f"{title} over {max(row['epoch'] for row in rows)} epochs. Last values: {ends}."
+
+
+def _axis(number: str, *, ticks: int = 5) -> Any:
+    alt = import_optional("altair", extra="report", purpose="drawing charts")
+    return alt.Axis(format=number, tickCount=ticks, minExtent=38, labelFlush=True)
+
+
+def _spec(chart: Any, *, height: int) -> dict[str, Any]:
+    spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
+    del spec["config"]  # the page sets one configuration for all charts
+    return spec

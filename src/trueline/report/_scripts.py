@@ -1,0 +1,45 @@
+"""What runs inside a page: the bundled chart runtime, the chart data, and the policy that allows nothing else."""
+
+import base64
+import functools
+import hashlib
+import json
+from typing import Any
+
+from trueline.contracts import import_optional
+from trueline.report._charts import Chart
+
+
+class PageCharts:
+    """The charts of one page: gives each an id and hands all of them over as JSON."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, dict[str, Any]] = {}
+
+    def place(self, chart: Chart) -> str:
+        """Return the id of the element that the chart will be drawn in."""
+        name = f"chart-{len(self.specs)}"
+        self.specs[name] = chart.spec
+        return name
+
+    def to_json(self) -> str:
+        """Return JSON that cannot end the script element it stands in."""
+        text = json.dumps(self.specs, separators=(",", ":"), allow_nan=False)  # ASCII: no U+2028 either
+        for sign in "<>&":
+            text = text.replace(sign, f"\\u{ord(sign):04x}")
+        return text
+
+
+@functools.cache
+def chart_runtime() -> str:
+    """Bundle Vega, Vega-Lite and their embedding for a script element; it takes a second."""
+    altair = import_optional("altair", extra="report", purpose="drawing charts")
+    vl_convert = import_optional("vl_convert", extra="report", purpose="drawing charts")
+    version = ".".join(altair.SCHEMA_VERSION.split(".")[:2])
+    bundle: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;", vl_version=version)
+    return bundle.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+
+
+def policy_hash(script: str) -> str:
+    """Return what a content security policy calls one script, so that no other may run."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

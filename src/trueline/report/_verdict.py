@@ -1,0 +1,182 @@
+"""The verdict of a report: plain sentences from its numbers, calling a difference one only beyond noise."""
+
+from trueline.report._summary import BeliefCounts, Comparison, Interval, RunSummary, Scores, Summary, Temperature
+
+NBSP = "\N{NO-BREAK SPACE}"
+_MINUS = "\N{MINUS SIGN}"
+
+
+def verdict(summary: Summary) -> tuple[str, ...]:
+    """Return what the numbers say, as paragraphs of plain text.
+
+    Args:
+        summary: the numbers of one or several runs.
+
+    Returns:
+        The lead paragraph (accuracy and confidence of every run), then differences, temperatures and beliefs.
+    """
+    runs = summary.runs
+    paragraphs = [_lead(runs)]
+    paragraphs += [_comparison(comparison) for comparison in summary.comparisons]
+    if len(runs) > 1 and not summary.comparisons:
+        paragraphs.append("The runs were not tested on the same samples, so their differences are not judged here.")
+    paragraphs.append(" ".join(_calibration(run, alone=len(runs) == 1) for run in runs))
+    paragraphs += [_beliefs(run.label, run.beliefs, alone=len(runs) == 1) for run in runs if run.beliefs]
+    return tuple(paragraphs)
+
+
+def percent(share: float) -> str:
+    """Return a share as text in percent, such as ``71.4 %``."""
+    return f"{_signed(100 * share, 1)}{NBSP}%"
+
+
+def points(share: float) -> str:
+    """Return a difference of shares as text in percentage points, without the unit."""
+    return _signed(100 * share, 1)
+
+
+def nats(value: float) -> str:
+    """Return a score as text with three digits, without the unit."""
+    return _signed(value, 3)
+
+
+def span(interval: Interval, unit: str) -> str:
+    """Return the ends of an interval as text.
+
+    Args:
+        interval: the interval.
+        unit: ``"points"`` for shares, which are shown in percentage points, or ``"nats"`` for other scores.
+
+    Returns:
+        Text such as ``18.3 to 27.8``, or ``too few samples to tell``.
+    """
+    if interval.high == float("inf"):
+        return "too few samples to tell"
+    text = points if unit == "points" else nats
+    return f"{text(interval.low)} to {text(interval.high)}"
+
+
+def _lead(runs: tuple[RunSummary, ...]) -> str:
+    training = {_training(run) for run in runs}
+    shared = training.pop() if len(training) == 1 else None
+    tested = {run.scores.samples for run in runs}
+    sentences = []
+    for i, run in enumerate(runs):
+        own = "" if shared is not None or not _training(run) else f", {_training(run)},"
+        sample = f" of {run.scores.samples:,} unseen samples" if i == 0 or len(tested) > 1 else ""
+        subject = "the network" if len(runs) == 1 else run.label
+        text = f"{subject}{own} is right on {percent(run.scores.accuracy.value)}{sample} {_claim(run.scores)}."
+        sentences.append(f"{shared}, {text}" if i == 0 and shared else text)
+    return " ".join(_start(sentence) for sentence in sentences)
+
+
+def _training(run: RunSummary) -> str:
+    if run.train_samples is None or run.wrong_labels is None:
+        return ""
+    if run.wrong_labels == 0:
+        return f"trained on {run.train_samples:,} samples without wrong labels"
+    return f"trained on {run.train_samples:,} samples with {percent(run.wrong_labels / run.train_samples)} wrong labels"
+
+
+def _claim(scores: Scores) -> str:
+    claimed, gap = percent(scores.confidence), scores.confidence_gap
+    if not gap.excludes_zero:
+        return f"and claims {claimed}, which agrees within noise"
+    if gap.value > 0:
+        return f"while claiming {claimed}: it is over-confident by {points(gap.value)} points"
+    return f"while claiming only {claimed}: it is under-confident by {points(-gap.value)} points"
+
+
+def _comparison(c: Comparison) -> str:
+    accuracy = c.before["accuracy"]
+    if accuracy.excludes_zero:
+        more, size = ("more", accuracy) if accuracy.value > 0 else ("less", _negated(accuracy))
+        first = (
+            f"{c.label} is right {more} often than {c.baseline}, by {points(size.value)} points "
+            f"(95{NBSP}% interval {span(size, 'points')})."
+        )
+    else:
+        first = (
+            f"In accuracy, {c.label} and {c.baseline} show no difference beyond noise "
+            f"({points(accuracy.value)} points, 95{NBSP}% interval {span(accuracy, 'points')})."
+        )
+    second = f"{_change('Its log loss', c.before['log_loss'], 'nats')}, and "
+    second += f"{_change('its calibration error', c.before['calibration_error'], 'points')}."
+    sentences = [_start(first), second]
+    if c.after:
+        sentences.append(
+            f"With a temperature fitted to each, {_change('its log loss', c.after['log_loss'], 'nats')}, and "
+            f"{_change('its calibration error', c.after['calibration_error'], 'points')}."
+        )
+    return " ".join(sentences)
+
+
+def _change(what: str, difference: Interval, unit: str) -> str:
+    if not difference.excludes_zero:
+        return f"{what} shows no difference beyond noise ({span(difference, unit)})"
+    way, size = ("higher", difference) if difference.value > 0 else ("lower", _negated(difference))
+    text = points if unit == "points" else nats
+    return f"{what} is {way} by {text(size.value)} {unit} ({span(size, unit)})"
+
+
+def _calibration(run: RunSummary, *, alone: bool) -> str:
+    whom = "" if alone else f"For {run.label}, "
+    error = run.scores.calibration_error.value
+    if run.temperature is None:
+        sentence = f"{whom}no temperature was fitted: there are no calibration samples. The calibration error is "
+        return _start(f"{sentence}{points(error)} points, {_against_noise(run.scores)}.")
+    t = run.temperature
+    fitted = f"{whom}a temperature of {t.value:.2f}, fitted on {_fitted_on(t)},"
+    after, change = t.scores.calibration_error.value, t.change["calibration_error"]
+    if not change.excludes_zero:
+        effect = (
+            f"leaves the calibration error at {points(after)} points ({points(error)} before), "
+            "no difference beyond noise"
+        )
+    else:
+        verb = "raises" if change.value > 0 else "lowers"
+        effect = f"{verb} the calibration error from {points(error)} to {points(after)} points"
+    return _start(f"{fitted} {effect}; what remains is {_against_noise(t.scores)}.")
+
+
+def _fitted_on(t: Temperature) -> str:
+    noun = "sample" if t.samples == 1 else "samples"
+    if t.wrong_labels is None:
+        return f"{t.samples:,} {noun}"
+    if t.wrong_labels == 0:
+        return f"{t.samples:,} clean {noun}"
+    return f"{t.samples:,} {noun} ({t.wrong_labels:,} with a wrong label)"
+
+
+def _against_noise(scores: Scores) -> str:
+    if scores.calibrated_within_noise:
+        return f"within noise for {scores.samples:,} samples"
+    limit = points(scores.calibration_noise)
+    return f"more than noise explains (up to {limit} points for {scores.samples:,} samples)"
+
+
+def _beliefs(label: str, counts: BeliefCounts, *, alone: bool) -> str:
+    whose = "The beliefs" if alone else f"The beliefs of {label}"
+    left = f"left {counts.left_right:,} of the {counts.right_labels:,} right training labels"
+    if counts.wrong_labels == 0:
+        return f"{whose} {left}; no training label is wrong."
+    share = percent(counts.corrected / counts.wrong_labels)
+    return (
+        f"{whose} moved {counts.corrected:,} of the {counts.wrong_labels:,} wrong training labels ({share}) to the "
+        f"true class and {counts.moved_astray:,} to another wrong one; {counts.kept_wrong:,} are still believed. "
+        f"They {left}."
+    )
+
+
+def _negated(interval: Interval) -> Interval:
+    return Interval(-interval.value, -interval.high, -interval.low)
+
+
+def _signed(value: float, digits: int) -> str:
+    """Round; a minus sign only where a digit other than zero follows it."""
+    text = f"{abs(value):.{digits}f}"
+    return f"{_MINUS}{text}" if value < 0 and float(text) > 0 else text
+
+
+def _start(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]

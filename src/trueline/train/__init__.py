@@ -1,0 +1,49 @@
+"""One training loop, and the run folder it fills."""
+
+from trueline.train._config import (
+    AugmentConfig,
+    ContrastiveConfig,
+    DataConfig,
+    ModelConfig,
+    NoiseConfig,
+    NormaliseConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    RunConfig,
+    ScheduleConfig,
+    TrainingConfig,
+)
+from trueline.train._config_file import dump_config, load_config, with_overrides
+from trueline.train._interrupt import Interrupted
+from trueline.train._loop import train
+from trueline.train._non_finite import NonFiniteLossError
+from trueline.train._run_folder import Beliefs, Predictions, RunFolder, write_atomically
+from trueline.train._schedule import learning_rate_factor
+
+__all__ = [  # noqa: RUF022  grouped by what they are
+    # configurations
+    "AugmentConfig",
+    "ContrastiveConfig",
+    "DataConfig",
+    "ModelConfig",
+    "NoiseConfig",
+    "NormaliseConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "TrainingConfig",
+    "dump_config",
+    "load_config",
+    "with_overrides",
+    # run folders
+    "Beliefs",
+    "Predictions",
+    "RunFolder",
+    "write_atomically",
+    # training
+    "Interrupted",
+    "NonFiniteLossError",
+    "train",
+    "learning_rate_factor",
+]

@@ -1,0 +1,259 @@
+"""The folder of one run: what lies in it, how it is read, and how it is written so that a kill never spoils it."""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float, Int64, UInt8
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """A network's final outputs on one split.
+
+    Args:
+        logits: (N, C) outputs, float32.
+        labels: (N,) given labels.
+        true_labels: (N,) labels for evaluation.
+        index: (N,) rows in the original data set.
+        soft_labels: (N, C) distributions of human labels, or None.
+    """
+
+    logits: Float[Tensor, "N C"]
+    labels: Int64[Tensor, " N"]
+    true_labels: Int64[Tensor, " N"]
+    index: Int64[Tensor, " N"]
+    soft_labels: Float[Tensor, "N C"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Beliefs:
+    """What an objective with a memory believes about every training sample in the end.
+
+    Args:
+        beliefs: (N, C) distributions, in the order of the training set.
+        images: (K, C, H, W) pixels in 0..255 of samples whose belief left the given label, the most confident
+            first; K is 0 where the inputs are no images.
+        positions: (K,) the places of those samples in the training set.
+    """
+
+    beliefs: Float[Tensor, "N C"]
+    images: UInt8[Tensor, "K channels H W"]
+    positions: Int64[Tensor, " K"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk. Every file is replaced as a whole, so what can be read is complete.
+
+    ``config.toml`` what was asked for; ``metrics.jsonl`` one line a finished epoch; ``predictions.safetensors``;
+    ``beliefs.safetensors`` for objectives with a memory; ``calibration.json`` with a calibration split;
+    ``environment.json``; ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``.
+
+    Args:
+        path: the folder.
+
+    Example:
+        >>> RunFolder(Path("nowhere")).is_finished()
+        False
+    """
+
+    path: Path
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Path of the checkpoint that a run resumes from."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """Path of the checkpoint of the epoch with the best validation score."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    def is_finished(self) -> bool:
+        """Return whether the run has come to its end."""
+        path = self.path / "environment.json"
+        return path.is_file() and self.environment().get("finished") is not None
+
+    def config(self) -> dict[str, Any]:
+        """Return the configuration as plain tables; :func:`load_config` gives the typed one.
+
+        Raises:
+            ValueError: if this is no run folder, or the file is not TOML.
+        """
+        text = self._text("config.toml")
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{self.path / 'config.toml'} is not TOML: {error}") from error
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return one record per finished epoch; empty before the first.
+
+        Raises:
+            ValueError: if a complete line is not JSON.
+        """
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            return []
+        text = path.read_text(encoding="utf-8")
+        # A kill while a line is appended leaves one without its end.
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        return [_parse_json(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]
+
+    def predictions(self, split: str) -> Predictions | None:
+        """Return the final predictions on ``"train"``, ``"validation"``, ``"calibration"`` or ``"test"``.
+
+        Returns:
+            The predictions, or None if the run is not finished or that split was empty.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        tensors = _read_tensors(self.path / "predictions.safetensors", prefix=f"{split}.")
+        return Predictions(**tensors) if tensors else None
+
+    def beliefs(self) -> Beliefs | None:
+        """Return the target memory, or None if the run is not finished or its objective keeps none.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        tensors = _read_tensors(self.path / "beliefs.safetensors")
+        return Beliefs(**tensors) if tensors else None
+
+    def calibration(self) -> dict[str, Any] | None:
+        """Return the fitted calibration, or None without one.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        path = self.path / "calibration.json"
+        return _parse_json(path.read_text(encoding="utf-8"), str(path)) if path.is_file() else None
+
+    def environment(self) -> dict[str, Any]:
+        """Return versions, device, class names, and when the run began and ended.
+
+        Raises:
+            ValueError: if this is no run folder, or the file is damaged.
+        """
+        return _parse_json(self._text("environment.json"), str(self.path / "environment.json"))
+
+    def write_json(self, name: str, record: Mapping[str, Any]) -> None:
+        """Replace one JSON file of the folder.
+
+        Args:
+            name: such as ``"environment.json"``.
+            record: plain values.
+        """
+        write_atomically(self.path / name, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Replace one safetensors file of the folder.
+
+        Args:
+            name: such as ``"predictions.safetensors"``.
+            tensors: what to store.
+        """
+        # Copies, because the format refuses tensors that share memory, as labels and true labels often do.
+        copies = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in tensors.items()}
+        with replacing(self.path / name) as temporary:
+            save_file(copies, temporary)
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add the record of an epoch.
+
+        Args:
+            row: plain values with a ``step``.
+        """
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after a step, and what a killed process left half done.
+
+        Args:
+            step: the step of the checkpoint that training goes on from.
+        """
+        for leftover in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
+            leftover.unlink()
+        kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
+        write_atomically(self.path / "metrics.jsonl", "".join(kept))
+
+    def _text(self, name: str) -> str:
+        path = self.path / name
+        if not path.is_file():
+            what = "has no" if self.path.is_dir() else "is no folder with a"
+            raise ValueError(f"{self.path} {what} {name}; give the folder that `trueline train` wrote")
+        return path.read_text(encoding="utf-8")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file as a whole: readers see the old content or the new, whenever the process is killed.
+
+    Args:
+        path: the file; its folder is made if needed.
+        text: its new content, stored as UTF-8.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` that takes its place, on disk, when the block ends without an error.
+
+    Args:
+        path: the file to replace; its folder is made if needed.
+
+    Yields:
+        The path to write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)  # the new name too must survive a power cut
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _parse_json(text: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{where} must be a JSON object, got {type(record).__name__}")
+    return record
+
+
+def _read_tensors(path: Path, prefix: str = "") -> dict[str, Tensor]:
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()  # a safetensors file does not iterate
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); train the run again") from error
