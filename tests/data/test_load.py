@@ -3,7 +3,7 @@ import inspect
 import numpy as np
 import pytest
 
-from trueline.data import SOURCES, Source, load, signature
+from trueline.data import SOURCES, Source, load
 
 
 def test_every_source_is_known_by_its_name() -> None:
@@ -18,9 +18,16 @@ def test_options_reach_the_source(tmp_path) -> None:
     assert len(load("digits").train) == 1797
 
 
+def test_no_option_of_a_source_hides_a_key_that_every_source_has() -> None:
+    from trueline.train import DataConfig
+
+    for name in SOURCES:
+        assert not set(SOURCES.signature(name).parameters) & set(DataConfig.model_fields)
+
+
 def test_signatures_tell_options_and_defaults() -> None:
-    assert not signature("digits").parameters
-    options = signature("cifar10").parameters
+    assert not SOURCES.signature("digits").parameters
+    options = SOURCES.signature("cifar10").parameters
     assert {name: option.default for name, option in options.items()} == {
         "folder": None,
         "labels": "label",
@@ -36,4 +43,4 @@ def test_unknown_names_and_options_name_the_nearest() -> None:
     with pytest.raises(ValueError, match="data set 'arrays' needs path"):
         load("arrays")
     with pytest.raises(ValueError, match="unknown data set 'mnits'"):
-        signature("mnits")
+        SOURCES.signature("mnits")

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from trueline.contracts import facts_of
-from trueline.models import MODELS, Classifier, build, signature
+from trueline.models import MODELS, Classifier, build
 
 SMALL: dict[str, dict[str, object]] = {
     "mlp": {"hidden": (16, 8), "batch_norm": True},
@@ -226,7 +226,7 @@ def test_a_width_below_one_is_refused(name: str) -> None:
 
 @every_model
 def test_the_signature_lists_the_options_and_nothing_else(name: str) -> None:
-    parameters = signature(name).parameters
+    parameters = MODELS.signature(name).parameters
     assert set(SMALL[name]) <= set(parameters)
     assert not {"input_shape", "num_classes", "depth"} & set(parameters) - ({"depth"} if name == "vit" else set())
     assert all(p.default is not p.empty for p in parameters.values())
@@ -238,4 +238,4 @@ def test_unknown_names_and_options_name_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"'widht'; did you mean 'width'\? Known: width, batch_norm"):
         build("resnet20", input_shape=SHAPE, num_classes=5, widht=3)
     with pytest.raises(ValueError, match="did you mean 'vit'"):
-        signature("vitt")
+        MODELS.signature("vitt")

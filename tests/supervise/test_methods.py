@@ -305,7 +305,7 @@ def test_a_mistyped_name_or_option_is_answered_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'pskd'"):
         build("psdk", labels=LABELS, num_classes=5, epochs=5)
     with pytest.raises(ValueError, match="did you mean 'window'"):
-        build("dps", labels=LABELS, num_classes=5, epochs=5, options={"windw": 3})
+        build("dps", labels=LABELS, num_classes=5, epochs=5, windw=3)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 
 from trueline.train import RunConfig
-from trueline.train._data import make_loaders, make_splits
+from trueline.train._data import make_loaders, make_normalisation, make_splits
 from trueline.train._device import run_device
 
 from .conftest import change
@@ -65,4 +65,5 @@ def test_too_many_pieces_for_a_step_are_refused(config: RunConfig) -> None:
 def _evaluators(config: RunConfig) -> dict[str, object]:
     with run_device(config.training) as accelerator:
         assert isinstance(accelerator, Accelerator)
-        return dict(make_loaders(config, make_splits(config), accelerator)[1])
+        splits = make_splits(config)
+        return dict(make_loaders(config, splits, make_normalisation(config, splits.train), accelerator)[1])

@@ -6,7 +6,7 @@ from trueline.data._digits import digits
 from trueline.data._examples import Batch, Examples
 from trueline.data._hub import hub
 from trueline.data._image_folder import image_folder
-from trueline.data._load import SOURCES, load, signature
+from trueline.data._load import SOURCES, load
 from trueline.data._loader import DatasetLoader, Loader, TensorLoader, make_loader
 from trueline.data._noise import CIFAR10_CONFUSIONS, asymmetric_noise, labels_from_file, symmetric_noise
 from trueline.data._normalisation import normalisation
@@ -30,7 +30,6 @@ __all__ = [  # noqa: RUF022  grouped by what they are
     "hub",
     "image_folder",
     "load",
-    "signature",
     "user_dataset",
     # splits and label noise
     "CIFAR10_CONFUSIONS",

@@ -16,7 +16,7 @@ TEST_SPLITS = ("test", "validation")
 
 
 def hub(
-    name: str,
+    dataset: str,
     *,
     input_column: str | None = None,
     label_column: str | None = None,
@@ -29,7 +29,7 @@ def hub(
     their names are the test set). Columns are found by their type, Image and ClassLabel.
 
     Args:
-        name: such as ``"ylecun/mnist"``, or a folder.
+        dataset: such as ``"ylecun/mnist"``, or a folder.
         input_column: column of images, or of their encoded bytes; needed where no or several columns are images.
         label_column: column of class numbers; needed where no or several columns are class labels.
         size: side of the square that images are resized and cut from the centre to; needed where sizes differ.
@@ -42,19 +42,19 @@ def hub(
         ImportError: if the extra ``data`` is missing.
         ValueError: if there is no training split, or a column is missing, ambiguous or of another type.
     """
-    splits = _load(name)
+    splits = _load(dataset)
     if "train" not in splits:
-        raise ValueError(f"data set {name!r} has no split 'train', only {', '.join(splits)}")
-    inputs = _choose(splits["train"], input_column, "Image", "input_column", name)
-    labels = _choose(splits["train"], label_column, "ClassLabel", "label_column", name)
+        raise ValueError(f"data set {dataset!r} has no split 'train', only {', '.join(splits)}")
+    inputs = _choose(splits["train"], input_column, "Image", "input_column", dataset)
+    labels = _choose(splits["train"], label_column, "ClassLabel", "label_column", dataset)
     test = next((split for split in TEST_SPLITS if split in splits), None)
     chosen = {split: splits[split] for split in ("train", test) if split is not None}
-    numbers = {split: _numbers(table, labels, f"{name} {split}") for split, table in chosen.items()}
+    numbers = {split: _numbers(table, labels, f"{dataset} {split}") for split, table in chosen.items()}
     names = getattr(splits["train"].features[labels], "names", None) or _default_names(list(numbers.values()))
     parts = [
         Examples(
             inputs=read_images(
-                _EncodedColumn(table, inputs), size=size, memory_limit=memory_limit, origin=f"{name} {split}"
+                _EncodedColumn(table, inputs), size=size, memory_limit=memory_limit, origin=f"{dataset} {split}"
             ),
             labels=numbers[split],
             true_labels=numbers[split],

@@ -1,7 +1,5 @@
 """Data sets by name."""
 
-import inspect
-
 from trueline.contracts import Catalogue
 from trueline.data._arrays import arrays
 from trueline.data._cifar10 import cifar10
@@ -29,7 +27,7 @@ def load(name: str, **options: object) -> Source:
 
     Args:
         name: a key of ``SOURCES``.
-        **options: arguments of that source; ``signature(name)`` lists them.
+        **options: arguments of that source; ``SOURCES.signature(name)`` lists them.
 
     Returns:
         Training samples, and test samples if the data set has its own.
@@ -42,22 +40,3 @@ def load(name: str, **options: object) -> Source:
         1797
     """
     return SOURCES.build(name, context={}, options=options)
-
-
-def signature(name: str) -> inspect.Signature:
-    """Return the options of one data set, with their defaults and annotations.
-
-    Args:
-        name: a key of ``SOURCES``.
-
-    Returns:
-        The signature of its function.
-
-    Raises:
-        ValueError: if the name is unknown, naming the nearest known one.
-
-    Example:
-        >>> list(signature("user").parameters)
-        ['factory']
-    """
-    return SOURCES.signature(name)

@@ -8,7 +8,7 @@ from trueline.models._cifar_resnet import CifarResNet, resnet8, resnet20, resnet
 from trueline.models._classifier import Classifier
 from trueline.models._convnet import ConvNet
 from trueline.models._mlp import MLP
-from trueline.models._models import MODELS, build, signature
+from trueline.models._models import MODELS, build
 from trueline.models._preact_resnet import PreActResNet, preact_resnet18
 from trueline.models._projection import WithProjection
 from trueline.models._vit import SelfAttention, ViT
@@ -28,5 +28,4 @@ __all__ = [
     "resnet8",
     "resnet20",
     "resnet56",
-    "signature",
 ]

@@ -1,6 +1,5 @@
 """The reference networks by the names that configurations use."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +33,7 @@ def build(name: str, *, input_shape: Sequence[int], num_classes: int, **options:
         name: one of ``MODELS``.
         input_shape: shape of one input, without the batch axis.
         num_classes: C, at least 2.
-        **options: what ``signature(name)`` lists.
+        **options: what ``MODELS.signature(name)`` lists.
 
     Returns:
         The network, in training mode on the CPU.
@@ -47,22 +46,3 @@ def build(name: str, *, input_shape: Sequence[int], num_classes: int, **options:
         32
     """
     return MODELS.build(name, context={"input_shape": input_shape, "num_classes": num_classes}, options=options)
-
-
-def signature(name: str) -> inspect.Signature:
-    """Return the options of one network, with their defaults and annotations.
-
-    Args:
-        name: one of ``MODELS``.
-
-    Returns:
-        Its signature without ``input_shape`` and ``num_classes``.
-
-    Raises:
-        ValueError: if the name is unknown, naming the nearest known one.
-
-    Example:
-        >>> list(signature("resnet20").parameters)
-        ['width', 'batch_norm']
-    """
-    return MODELS.signature(name)

@@ -4,7 +4,6 @@ Every method is a :class:`~trueline.contracts.TargetBuilder`; those with a memor
 :class:`TargetStore`.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from jaxtyping import Int64
@@ -55,17 +54,15 @@ OBJECTIVES: Catalogue[TargetBuilder] = Catalogue(
 )
 
 
-def build(
-    name: str, *, labels: Int64[Tensor, " N"], num_classes: int, epochs: int, options: Mapping[str, Any] | None = None
-) -> TargetBuilder:
+def build(name: str, *, labels: Int64[Tensor, " N"], num_classes: int, epochs: int, **options: Any) -> TargetBuilder:
     """Build an objective by its configuration name.
 
     Args:
         name: a key of ``OBJECTIVES``, such as ``"dps"``.
-        labels: (N,) the given labels of the training set, int64.
+        labels: (N,) the given labels of the training set.
         num_classes: C.
         epochs: length of the run.
-        options: the method's own keyword arguments.
+        **options: what ``OBJECTIVES.signature(name)`` lists.
 
     Returns:
         The objective.
@@ -75,8 +72,8 @@ def build(
 
     Example:
         >>> import torch
-        >>> build("dps", labels=torch.tensor([0, 1]), num_classes=2, epochs=10, options={"window": 5.0}).gamma
+        >>> build("dps", labels=torch.tensor([0, 1]), num_classes=2, epochs=10, window=5.0).gamma
         0.8
     """
     context = {"labels": labels, "num_classes": num_classes, "epochs": epochs}
-    return OBJECTIVES.build(name, context=context, options=options or {})
+    return OBJECTIVES.build(name, context=context, options=options)

@@ -4,12 +4,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
-from trueline.contracts import Reference, TargetBuilder, method
+from trueline.contracts import TargetBuilder, facts_of, method
+from trueline.measure import log_loss
 from trueline.supervise._one_hot import one_hot
 
 
 @method(
-    Reference("Good", "Rational Decisions", "Journal of the Royal Statistical Society, Series B", 1952),
+    *facts_of(log_loss).references,
     cost="nothing beyond the softmax",
 )
 class CrossEntropy(TargetBuilder):

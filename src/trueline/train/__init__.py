@@ -15,6 +15,7 @@ from trueline.train._config import (
 )
 from trueline.train._config_file import dump_config, load_config, with_overrides
 from trueline.train._interrupt import Interrupted
+from trueline.train._load_model import load_model
 from trueline.train._loop import train
 from trueline.train._non_finite import NonFiniteLossError
 from trueline.train._run_folder import Beliefs, Predictions, RunFolder, write_atomically
@@ -44,6 +45,7 @@ __all__ = [  # noqa: RUF022  grouped by what they are
     # training
     "Interrupted",
     "NonFiniteLossError",
+    "load_model",
     "train",
     "learning_rate_factor",
 ]

@@ -1,6 +1,7 @@
 """The data of a run: parts, label noise and batches."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -48,12 +49,29 @@ def make_splits(config: RunConfig) -> Splits:
     return Splits(parts.train, *(part.with_labels(part.true_labels) for part in held_out))
 
 
-def make_loaders(config: RunConfig, splits: Splits, accelerator: Accelerator) -> tuple[Loader, dict[str, Evaluator]]:
+def make_normalisation(config: RunConfig, train: Examples) -> Transform:
+    """Return the normalisation of a run: what is done to every input, and all that is done where nothing is random.
+
+    Args:
+        config: the run; only ``data.normalise`` counts.
+        train: the training split.
+
+    Returns:
+        The transform.
+    """
+    given = config.data.normalise
+    return Transform(*data.normalisation(train)) if given == "train" else Transform(given.mean, given.std)
+
+
+def make_loaders(
+    config: RunConfig, splits: Splits, normalisation: Transform, accelerator: Accelerator
+) -> tuple[Loader, dict[str, Evaluator]]:
     """Return batches to train on, and an evaluator of every split that is not empty.
 
     Args:
         config: the run.
         splits: its data.
+        normalisation: of :func:`make_normalisation`.
         accelerator: device and processes.
 
     Returns:
@@ -63,14 +81,10 @@ def make_loaders(config: RunConfig, splits: Splits, accelerator: Accelerator) ->
         ValueError: if a step is too small to be shared out or worked off in pieces.
     """
     table, training = config.data, config.training
-    if table.normalise == "train":
-        mean, std = data.normalisation(splits.train)
-    else:
-        mean, std = table.normalise.mean, table.normalise.std
     loader = data.make_loader(
         splits.train,
         batch_size=training.batch_size,
-        transform=Transform(mean, std, **table.augment.model_dump()),
+        transform=replace(normalisation, **table.augment.model_dump()),
         device=accelerator.device,
         seed=config.seed,
         views=2 if config.contrastive else 1,
@@ -85,7 +99,7 @@ def make_loaders(config: RunConfig, splits: Splits, accelerator: Accelerator) ->
             f"step may be {smallest}; raise batch_size or lower accumulate"
         )
     evaluators: dict[str, Evaluator] = {
-        name: Evaluator(part, Transform(mean, std), training.eval_batch_size, accelerator, training.workers)
+        name: Evaluator(part, normalisation, training.eval_batch_size, accelerator, training.workers)
         for name in SPLITS
         if len(part := getattr(splits, name))
     }

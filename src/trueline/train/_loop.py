@@ -101,9 +101,14 @@ def _start(run: RunFolder, session: Session) -> tuple[Position, list[str]]:
     if accelerator.is_main_process:
         known = run.path / "environment.json"
         started = run.environment()["started"] if known.exists() else utc_now()
-        names = {"class_names": list(session.splits.train.class_names)}
+        train = session.splits.train
+        facts = {
+            "class_names": list(train.class_names),
+            "input_shape": list(train.input_shape),
+            "normalisation": {"mean": session.normalisation.mean, "std": session.normalisation.std},
+        }
         write_atomically(run.path / "config.toml", dump_config(session.config))
-        run.write_json("environment.json", {**environment, **names, "started": started, "finished": None})
+        run.write_json("environment.json", {**environment, **facts, "started": started, "finished": None})
         run.rewind(session.steps_done(position))
     accelerator.wait_for_everyone()
     return position, notes

@@ -1,5 +1,6 @@
 """Everything a run needs, built from its configuration."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from trueline.contracts import TargetBuilder
 from trueline.data import Examples
 from trueline.train._checkpoint import Checkpoint, optimizer_tensors, restore_optimizer
 from trueline.train._config import OptimizerConfig, RunConfig, plain
-from trueline.train._data import make_loaders, make_splits
+from trueline.train._data import make_loaders, make_normalisation, make_splits
 from trueline.train._environment import describe_environment
 from trueline.train._schedule import learning_rate_factor
 
@@ -51,11 +52,12 @@ class Session:
         self.config, self.accelerator = config, accelerator
         self.splits = make_splits(config)
         train = self.splits.train
-        self.loader, self.evaluators = make_loaders(config, self.splits, accelerator)
+        self.normalisation = make_normalisation(config, train)
+        self.loader, self.evaluators = make_loaders(config, self.splits, self.normalisation, accelerator)
         self.true_labels = train.true_labels.to(accelerator.device)
 
         torch.manual_seed(config.seed)
-        self.network = _network(config, train).to(accelerator.device)
+        self.network = make_network(config, train.input_shape, train.num_classes).to(accelerator.device)
         self.average = None
         if training.average is not None:
             self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(training.average))  # type: ignore[no-untyped-call]
@@ -161,10 +163,9 @@ def make_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.O
     )
 
 
-def _network(config: RunConfig, train: Examples) -> nn.Module:
-    network = models.build(
-        config.model.name, input_shape=train.input_shape, num_classes=train.num_classes, **config.model.options
-    )
+def make_network(config: RunConfig, input_shape: Sequence[int], num_classes: int) -> nn.Module:
+    """Return the network of a run, with its projection head if a contrastive term needs one."""
+    network = models.build(config.model.name, input_shape=input_shape, num_classes=num_classes, **config.model.options)
     return network if config.contrastive is None else models.WithProjection(network, config.contrastive.dim)
 
 
@@ -174,7 +175,7 @@ def _objective(config: RunConfig, train: Examples) -> TargetBuilder:
         labels=train.labels,
         num_classes=train.num_classes,
         epochs=config.training.epochs,
-        options=config.objective.options,
+        **config.objective.options,
     )
     if config.contrastive is None:
         return objective
