@@ -1,6 +1,7 @@
 """``trueline train``: one run from a configuration."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,8 @@ def train(
         folder = folder or Path("runs") / settings.name
         run = run_training(settings, folder, resume=True)
         last = run.metrics()[-1]
+    if os.environ.get("RANK", "0") != "0":  # under torchrun one process speaks for all
+        return
     if as_json:
         typer.echo(json.dumps(last))
     else:

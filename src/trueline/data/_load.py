@@ -20,6 +20,7 @@ SOURCES: Catalogue[Source] = Catalogue(
         "user": user_dataset,
     },
 )
+"""Data sets by the name that ``[data]`` of a configuration gives."""
 
 
 def load(name: str, **options: object) -> Source:

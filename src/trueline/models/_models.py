@@ -24,6 +24,7 @@ MODELS: Catalogue[Classifier] = Catalogue(
     },
     context=("input_shape", "num_classes"),
 )
+"""Networks by the name that ``[model]`` of a configuration gives."""
 
 
 def build(name: str, *, input_shape: Sequence[int], num_classes: int, **options: Any) -> Classifier:

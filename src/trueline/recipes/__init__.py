@@ -44,3 +44,4 @@ RECIPES: Catalogue[Recipe] = Catalogue(
         "dps-resnet18-cifar10": dps_resnet18_cifar10,
     },
 )
+"""Recipes by the name that ``trueline reproduce`` takes."""

@@ -16,6 +16,7 @@ def cifar10_run(
     augment: bool = False,
     shards: tuple[int, ...] = (0,),
     width: int = 8,
+    evaluate_every: int = 5,
 ) -> RunConfig:
     """Return a run of a five-layer ConvNet on a few thousand CIFAR-10 images, small enough to be memorised on a CPU.
 
@@ -31,9 +32,10 @@ def cifar10_run(
         augment: padded crops and flips.
         shards: which files of the training set to read.
         width: channels of the first layer.
+        evaluate_every: epochs between looks at the validation and test splits.
 
     Returns:
-        The configuration, with seed 0. It reads the folder ``data.folder``, or the hub where none is set.
+        The configuration, with seed 0. Say where the shards lie with ``--set data.folder=FOLDER``.
     """
     return RunConfig.model_validate(
         {
@@ -57,6 +59,6 @@ def cifar10_run(
                 "weight_decay": 5e-4,
             },
             "schedule": {"name": "cosine", "warmup_epochs": 1.0},
-            "training": {"epochs": epochs, "batch_size": 128, "evaluate_every": 3},
+            "training": {"epochs": epochs, "batch_size": 128, "evaluate_every": evaluate_every},
         }
     )

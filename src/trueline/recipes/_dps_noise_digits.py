@@ -42,7 +42,7 @@ def dps_noise_digits() -> Recipe:
                 ".95, .60",
             ),
             Claim(
-                "DPS is less over-confident than cross-entropy (it inherits the flatness of noisy labels)",
+                "DPS is less confident than cross-entropy: it inherits the flatness of noisy labels",
                 "confidence_gap",
                 "dps",
                 "cross_entropy",

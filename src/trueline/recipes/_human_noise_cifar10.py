@@ -8,7 +8,7 @@ from trueline.recipes._references import CIFAR10N_PAPER, DPS_PAPER, ELR_PAPER, P
 
 
 def human_noise_cifar10() -> Recipe:
-    """5,000 CIFAR-10 images with the worst of three human labels (40 % wrong), by objective."""
+    """3,000 CIFAR-10 images with the worst of three human labels (40 % wrong), by objective."""
     objectives: dict[str, dict[str, Any]] = {
         "cross_entropy": {"name": "cross_entropy"},
         "label_smoothing": {"name": "label_smoothing", "smoothing": 0.1},
@@ -21,7 +21,7 @@ def human_noise_cifar10() -> Recipe:
         summary="Accuracy and agreement with human label distributions after training on noisy human labels.",
         references=(DPS_PAPER, CIFAR10N_PAPER, ELR_PAPER, PSKD_PAPER, SMOOTHING_PAPER),
         variants={
-            name: cifar10_run(name, objective, labels="label_worst", train_size=5000, augment=True)
+            name: cifar10_run(name, objective, labels="label_worst", train_size=3000, augment=True)
             for name, objective in objectives.items()
         },
         claims=(

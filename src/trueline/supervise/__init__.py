@@ -52,6 +52,7 @@ OBJECTIVES: Catalogue[TargetBuilder] = Catalogue(
     },
     context=("labels", "num_classes", "epochs"),
 )
+"""Objectives by the name that ``[objective]`` of a configuration gives."""
 
 
 def build(name: str, *, labels: Int64[Tensor, " N"], num_classes: int, epochs: int, **options: Any) -> TargetBuilder:
