@@ -42,6 +42,14 @@ def test_each_outcome_is_named() -> None:
     assert samples[0].belief == pytest.approx(0.6)
 
 
+def test_where_no_label_is_known_to_be_wrong_none_is_called_right() -> None:
+    beliefs = torch.tensor([[0.1, 0.9], [0.8, 0.2]])
+    given = torch.tensor([0, 1])
+    images = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    samples = gallery(beliefs, images, torch.tensor([0, 1]), given, given)
+    assert {sample.outcome for sample in samples} == {"in doubt"}
+
+
 def test_no_pictures_give_no_samples() -> None:
     none = torch.zeros(0, 1, 2, 2, dtype=torch.uint8)
     labels = torch.tensor([0])

@@ -63,7 +63,7 @@ def test_a_gap_whose_interval_holds_zero_is_no_gap(confidence: float) -> None:
 @pytest.mark.parametrize(
     ("samples", "wrong", "start"),
     [
-        (1000, 0, "Trained on 1,000 samples without wrong labels, the network is right on 70.0 %"),
+        (1000, 0, "Trained on 1,000 samples with no label known to be wrong, the network is right on 70.0 %"),
         (None, None, "The network is right on 70.0 %"),
         (1000, 1000, "Trained on 1,000 samples with 100.0 % wrong labels, the network"),
     ],
@@ -82,7 +82,7 @@ def test_runs_trained_alike_share_the_setting() -> None:
 def test_runs_trained_differently_say_so_each() -> None:
     lead = read(run("a"), run("b", wrong_labels=0), run("c", wrong_labels=None))[0]
     assert lead.startswith("A, trained on 1,000 samples with 40.0 % wrong labels, is right on")
-    assert "B, trained on 1,000 samples without wrong labels, is right on" in lead
+    assert "B, trained on 1,000 samples with no label known to be wrong, is right on" in lead
     assert "C is right on" in lead
 
 
@@ -178,7 +178,7 @@ def test_beliefs_are_counted() -> None:
 
 def test_beliefs_about_right_labels_alone() -> None:
     text = read(run(beliefs=BeliefCounts(0, 1000, 0, 0, 0, 7)))[2]
-    assert text == "The beliefs left 7 of the 1,000 right training labels; no training label is wrong."
+    assert text == "The beliefs left 7 of the 1,000 given labels, none of them known to be wrong."
 
 
 def test_numbers_are_set_with_signs_and_units() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trueline.contracts import import_optional
 
-Outcome = Literal["corrected", "astray", "left a right label"]
+Outcome = Literal["corrected", "astray", "left a right label", "in doubt"]
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Sample:
         believed: most believed class.
         true: true class.
         belief: weight of the most believed class, in [0, 1].
-        outcome: ``"corrected"`` (the true class is believed), ``"astray"`` (given and believed are both wrong) or
-            ``"left a right label"``.
+        outcome: ``"corrected"`` (the true class is believed), ``"astray"`` (given and believed are both wrong),
+            ``"left a right label"``, or ``"in doubt"`` where no label at all is known to be wrong, so that the given
+            labels may be all that is known.
     """
 
     image: str
@@ -62,10 +63,12 @@ def gallery(
         ValueError: if the pictures have neither 1 nor 3 channels.
     """
     weight, believed = beliefs[positions].max(dim=1)
+    truth_is_known = bool((labels != true_labels).any())
     samples = []
     for image, position, top, w in zip(images, positions.tolist(), believed.tolist(), weight.tolist(), strict=True):
         given, true = int(labels[position]), int(true_labels[position])
-        samples.append(Sample(png_uri(image), position, given, top, true, w, _outcome(given, top, true)))
+        outcome = _outcome(given, top, true) if truth_is_known else "in doubt"
+        samples.append(Sample(png_uri(image), position, given, top, true, w, outcome))
     return samples
 
 

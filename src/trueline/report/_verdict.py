@@ -74,7 +74,7 @@ def _training(run: RunSummary) -> str:
     if run.train_samples is None or run.wrong_labels is None:
         return ""
     if run.wrong_labels == 0:
-        return f"trained on {run.train_samples:,} samples without wrong labels"
+        return f"trained on {run.train_samples:,} samples with no label known to be wrong"
     return f"trained on {run.train_samples:,} samples with {percent(run.wrong_labels / run.train_samples)} wrong labels"
 
 
@@ -159,7 +159,8 @@ def _beliefs(label: str, counts: BeliefCounts, *, alone: bool) -> str:
     whose = "The beliefs" if alone else f"The beliefs of {label}"
     left = f"left {counts.left_right:,} of the {counts.right_labels:,} right training labels"
     if counts.wrong_labels == 0:
-        return f"{whose} {left}; no training label is wrong."
+        total = f"{counts.left_right:,} of the {counts.right_labels:,} given labels"
+        return f"{whose} left {total}, none of them known to be wrong."
     share = percent(counts.corrected / counts.wrong_labels)
     return (
         f"{whose} moved {counts.corrected:,} of the {counts.wrong_labels:,} wrong training labels ({share}) to the "

@@ -23,6 +23,7 @@ _HEADINGS: dict[Outcome, str] = {
     "corrected": "Wrong labels that were corrected",
     "astray": "Wrong labels whose belief moved to another wrong class",
     "left a right label": "Right labels that were left",
+    "in doubt": "Labels that were left; none is known to be wrong",
 }
 
 
