@@ -3,19 +3,22 @@
 import multiprocessing
 import os
 import random
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from trueline.train import RunConfig, RunFolder, train
 from trueline.train._checkpoint import read_checkpoint
+from trueline.train._session import Session
 
-from .conftest import assert_same_result, change, leftovers
+from .conftest import STEPS_PER_EPOCH, assert_same_result, change, leftovers
 
-KILLS = 5
+KILLS = 4
 
 
 @pytest.fixture
@@ -35,7 +38,6 @@ def test_a_run_killed_at_any_moment_is_readable_and_goes_on_to_the_same_bits(
     whole = train(config, tmp_path / "whole", progress=False)
     run = RunFolder(tmp_path / "killed")
     moments = random.Random(0)
-    mid_epoch = 0
     for _ in range(KILLS):
         child = server.Process(target=train, args=(config, run.path), kwargs={"resume": True, "progress": False})
         before = _saved_step(run)
@@ -47,14 +49,58 @@ def test_a_run_killed_at_any_moment_is_readable_and_goes_on_to_the_same_bits(
         child.kill()
         child.join()
         _assert_readable(run)
-        facts = read_checkpoint(run.last_checkpoint).facts
-        mid_epoch += facts["step"] > 0
         if run.is_finished():
             break
-    assert mid_epoch > 0, "no kill came in the middle of an epoch"
     again = train(config, run.path, resume=True, progress=False)
     assert_same_result(whole, again)
     assert leftovers(run.path) == []
+
+
+@pytest.mark.parametrize("step", [1, STEPS_PER_EPOCH + 3])
+def test_a_run_killed_in_the_middle_of_an_epoch_goes_on_to_the_same_bits(
+    config: RunConfig, tmp_path: Path, server: ForkServerContext, step: int
+) -> None:
+    config = change(config, "training.checkpoint_every=2")
+    whole = train(config, tmp_path / "whole", progress=False)
+    child = server.Process(target=_train_until_killed, args=(config, tmp_path / "killed", step))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert_same_result(whole, train(config, tmp_path / "killed", resume=True, progress=False))
+
+
+def _train_until_killed(config: RunConfig, path: Path, step: int) -> None:
+    begin = Session.begin_step
+
+    def begin_or_die(session: Session, done: int) -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        begin(session, done)
+
+    Session.begin_step = begin_or_die  # type: ignore[method-assign]
+    train(config, path, progress=False)
+
+
+def test_a_kill_between_the_record_of_an_epoch_and_its_checkpoint_leaves_one_record(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The checkpoint of the epoch's last step is already there, but the epoch itself is not in it.
+    config = change(config, f"training.checkpoint_every={STEPS_PER_EPOCH}")
+    whole = train(config, tmp_path / "whole", progress=False)
+    append = RunFolder.append_metrics
+
+    def die_after_the_second(run: RunFolder, row: Mapping[str, Any]) -> None:
+        append(run, row)
+        if row["epoch"] == 2:
+            raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append_metrics", die_after_the_second)
+        with pytest.raises(SystemExit):
+            train(config, tmp_path / "killed", progress=False)
+    again = train(config, tmp_path / "killed", resume=True, progress=False)
+    assert [row["epoch"] for row in again.metrics()] == [1, 2, 3]
+    assert_same_result(whole, again)
 
 
 def _saved_step(run: RunFolder) -> tuple[int, int]:

@@ -17,7 +17,7 @@ _STEPS = 40  # leaves 32 / 2**41, about 1e-11, in the logarithm of the temperatu
 
 @method(
     Reference(
-        authors="Guo, Pleiss, Sun, Weinberger",
+        authors="Chuan Guo, Geoff Pleiss, Yu Sun, Kilian Q. Weinberger",
         title="On Calibration of Modern Neural Networks",
         venue="ICML",
         year=2017,

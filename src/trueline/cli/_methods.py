@@ -27,17 +27,17 @@ def methods(
         typer.echo(json.dumps([asdict(facts) for facts in chosen], indent=2, ensure_ascii=False))
         return
     from rich.console import Console
-    from rich.table import Table
+    from rich.padding import Padding
+    from rich.text import Text
 
-    table = Table(show_lines=False, box=None, pad_edge=False)
-    for heading in ("group", "method", "what it does", "reference", "cost"):
-        table.add_column(heading, overflow="fold")
+    console = Console()
     for facts in chosen:
         source = facts.references[0]
         where = f"{source.authors.partition(',')[0].split()[-1]} {source.year}"
         where += f", arXiv {source.arxiv}" if source.arxiv else f", {source.venue}"
-        table.add_row(facts.group, facts.name, facts.summary, where, facts.cost)
-    Console().print(table)
+        console.print(Text.assemble((f"{facts.group}.{facts.name}", "bold"), f"  {where}"))
+        console.print(Padding(Text(facts.summary), (0, 0, 0, 4)))
+        console.print(Padding(Text(f"cost: {facts.cost}", style="dim"), (0, 0, 0, 4)))
 
 
 def all_methods() -> "list[Facts]":

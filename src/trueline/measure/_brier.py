@@ -9,7 +9,7 @@ from trueline.contracts import Reference, check_labels, check_predictions, metho
 
 @method(
     Reference(
-        authors="Brier",
+        authors="Glenn W. Brier",
         title="Verification of Forecasts Expressed in Terms of Probability",
         venue="Monthly Weather Review",
         year=1950,

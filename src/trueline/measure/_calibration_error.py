@@ -13,20 +13,20 @@ from trueline.numerics import BinSums, BinTable, equal_mass_edges, equal_width_e
 
 @method(
     Reference(
-        authors="Naeini, Cooper, Hauskrecht",
+        authors="Mahdi Pakdaman Naeini, Gregory F. Cooper, Milos Hauskrecht",
         title="Obtaining Well Calibrated Probabilities Using Bayesian Binning",
         venue="AAAI",
         year=2015,
     ),
     Reference(
-        authors="Kumar, Liang, Ma",
+        authors="Ananya Kumar, Percy Liang, Tengyu Ma",
         title="Verified Uncertainty Calibration",
         venue="NeurIPS",
         year=2019,
         arxiv="1909.10155",
     ),
     Reference(
-        authors="Nixon, Dusenberry, Zhang, Jerfel, Tran",
+        authors="Jeremy Nixon, Michael W. Dusenberry, Linchuan Zhang, Ghassen Jerfel, Dustin Tran",
         title="Measuring Calibration in Deep Learning",
         venue="CVPR Workshops",
         year=2019,

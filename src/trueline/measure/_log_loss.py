@@ -9,7 +9,7 @@ from trueline.contracts import Reference, check_labels, check_predictions, metho
 
 @method(
     Reference(
-        authors="Good",
+        authors="Irving J. Good",
         title="Rational Decisions",
         venue="Journal of the Royal Statistical Society B",
         year=1952,

@@ -103,14 +103,14 @@ class Reliability:
 
 @method(
     Reference(
-        authors="DeGroot, Fienberg",
+        authors="Morris H. DeGroot, Stephen E. Fienberg",
         title="The Comparison and Evaluation of Forecasters",
         venue="The Statistician",
         year=1983,
         doi="10.2307/2987588",
     ),
     Reference(
-        authors="Wilson",
+        authors="Edwin B. Wilson",
         title="Probable Inference, the Law of Succession, and Statistical Inference",
         venue="Journal of the American Statistical Association",
         year=1927,

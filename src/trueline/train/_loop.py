@@ -109,7 +109,7 @@ def _start(run: RunFolder, session: Session) -> tuple[Position, list[str]]:
         }
         write_atomically(run.path / "config.toml", dump_config(session.config))
         run.write_json("environment.json", {**environment, **facts, "started": started, "finished": None})
-        run.rewind(session.steps_done(position))
+        run.rewind(position.epoch)
     accelerator.wait_for_everyone()
     return position, notes
 

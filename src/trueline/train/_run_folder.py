@@ -179,15 +179,16 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def rewind(self, step: int) -> None:
-        """Forget what was written after a step, and what a killed process left half done.
+    def rewind(self, epoch: int) -> None:
+        """Forget the records of epochs that are still to be finished, and what a killed process left half done.
 
         Args:
-            step: the step of the checkpoint that training goes on from.
+            epoch: finished epochs of the checkpoint that training goes on from. Steps would not tell: a checkpoint of
+                the last step of an epoch may be older than the record of that epoch.
         """
         for leftover in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
             leftover.unlink()
-        kept = [json.dumps(row) + "\n" for row in self.metrics() if row["step"] <= step]
+        kept = [json.dumps(row) + "\n" for row in self.metrics() if row["epoch"] <= epoch]
         write_atomically(self.path / "metrics.jsonl", "".join(kept))
 
     def _text(self, name: str) -> str:
