@@ -46,7 +46,7 @@ def _print(recipe: "Recipe", result: "Reproduction") -> None:
 
     console = Console()
     if not console.is_terminal:
-        console.width = 200  # a file has no edge to fold at
+        console.width = 240  # a file has no edge to fold at
     metrics = list(dict.fromkeys(metric for scores in result.scores.values() for metric in scores))
     scores = Table(title=f"{recipe.name}: mean and 95 % interval over {len(result.seeds)} seeds, {result.device}")
     for heading in ("variant", *metrics):
