@@ -111,7 +111,7 @@ print(time.process_time() - start)
 
 
 def _public_callables() -> Iterator[tuple[str, object]]:
-    for group in LIGHT_GROUPS:
+    for group in sorted(MAY_IMPORT):
         module = importlib.import_module(f"trueline.{group}")
         for name in module.__all__:
             member = getattr(module, name)

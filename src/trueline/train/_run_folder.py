@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -156,7 +156,7 @@ class RunFolder:
         """
         write_atomically(self.path / name, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
-    def write_tensors(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+    def write_tensors(self, name: str, tensors: Mapping[str, Shaped[Tensor, "..."]]) -> None:
         """Replace one safetensors file of the folder.
 
         Args:
