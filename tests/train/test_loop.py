@@ -3,6 +3,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,6 +75,19 @@ def test_predictions_are_those_of_the_saved_weights(config: RunConfig, tmp_path:
     predictions = run.predictions("test")
     assert predictions is not None
     torch.testing.assert_close(predictions.logits, network((parts.test.inputs / 16 - mean) / std).detach())
+
+
+def test_epochs_are_scored_against_true_labels(tables: dict[str, Any], tmp_path: Path) -> None:
+    inputs = torch.eye(4).repeat(40, 1)
+    true = torch.arange(4).repeat(40)
+    np.savez(tmp_path / "set.npz", inputs=inputs, labels=(true + 1) % 4, true_labels=true)
+    data = {"name": "arrays", "path": str(tmp_path / "set.npz"), "calibration": 0.0}
+    config = RunConfig.model_validate({**tables, "data": data, "objective": {"name": "cross_entropy"}})
+    run = train(change(config, "training.epochs=30"), tmp_path / "run", progress=False)
+    last = run.metrics()[-1]
+    assert last["train"]["accuracy_given"] == 1.0  # it learned what it was given, which is wrong throughout
+    assert last["train"]["accuracy_true"] == 0.0
+    assert last["test"]["accuracy"] == last["validation"]["accuracy"] == 0.0
 
 
 def test_the_temperature_is_fitted_on_the_calibration_split(config: RunConfig, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Predictions of a network on a whole split, and what they score."""
+"""Predictions of a network on a whole split."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueline.data import Batch, Examples, Transform, make_loader
-from trueline.measure import accuracy, brier, calibration_error, confidence_gap, log_loss
 
 
 class Evaluator:
@@ -74,23 +73,3 @@ class Evaluator:
         padded[: len(rows)] = rows
         parts = self._accelerator.gather(padded).chunk(processes)
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-
-
-def score(examples: Examples, logits: Float[Tensor, "N C"]) -> dict[str, float]:
-    """Return what an epoch's record says about one split, against the true labels.
-
-    Args:
-        examples: the split.
-        logits: predictions for it.
-
-    Returns:
-        Means of ``accuracy``, ``log_loss`` (nats), ``brier`` and ``confidence_gap``, and the ``ece`` of 15 bins.
-    """
-    labels = examples.true_labels
-    return {
-        "accuracy": accuracy(labels, logits=logits).mean().item(),
-        "log_loss": log_loss(labels, logits=logits).mean().item(),
-        "brier": brier(labels, logits=logits).mean().item(),
-        "ece": calibration_error(labels, logits=logits).item(),
-        "confidence_gap": confidence_gap(labels, logits=logits).mean().item(),
-    }

@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from trueline.data import Batch
+from trueline.measure import mean_scores
 from trueline.train._checkpoint import check_same_config, read_checkpoint
 from trueline.train._config import RunConfig, plain
 from trueline.train._config_file import dump_config
 from trueline.train._device import run_device
 from trueline.train._environment import describe_environment, utc_now
-from trueline.train._evaluate import score
 from trueline.train._finish import write_results
 from trueline.train._interrupt import Interrupted, StopRequest
 from trueline.train._progress import TrainingProgress
@@ -208,7 +208,7 @@ def _end_epoch(session: Session, position: Position, totals: Tensor, saver: Save
         network = session.evaluated()
         for name in ("validation", "test"):
             if evaluator := session.evaluators.get(name):
-                row[name] = score(evaluator.examples, evaluator.logits(network))
+                row[name] = mean_scores(evaluator.examples.true_labels, logits=evaluator.logits(network))
     if "validation" in row:
         value = row["validation"][training.monitor] * (-1 if training.monitor == "accuracy" else 1)
         if position.best is None or value < position.best:

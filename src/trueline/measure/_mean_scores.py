@@ -1,0 +1,45 @@
+"""The five scores that a line about one model usually holds."""
+
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from trueline.measure._accuracy import accuracy
+from trueline.measure._brier import brier
+from trueline.measure._calibration_error import calibration_error
+from trueline.measure._confidence_gap import confidence_gap
+from trueline.measure._log_loss import log_loss
+
+
+def mean_scores(
+    labels: Int64[Tensor, " N"],
+    *,
+    logits: Float[Tensor, "N C"] | None = None,
+    probs: Float[Tensor, "N C"] | None = None,
+) -> dict[str, float]:
+    """Return the usual scores of one set of predictions, as plain numbers.
+
+    Args:
+        labels: (N,) class numbers in [0, C).
+        logits: (N, C) unnormalised scores; or None.
+        probs: (N, C) probabilities; or None.
+
+    Returns:
+        Means over the samples of ``accuracy``, ``log_loss`` (nats), ``brier`` ([0, 2]) and ``confidence_gap``
+        (confidence minus accuracy), and ``ece``, the calibration error of 15 bins of equal width.
+
+    Raises:
+        ValueError: if the predictions or labels are not what they should be.
+
+    Example:
+        >>> import torch
+        >>> scores = mean_scores(torch.tensor([0, 1]), probs=torch.tensor([[0.75, 0.25], [0.75, 0.25]]))
+        >>> scores["accuracy"], scores["confidence_gap"], scores["ece"]
+        (0.5, 0.25, 0.25)
+    """
+    return {
+        "accuracy": accuracy(labels, logits=logits, probs=probs).mean().item(),
+        "log_loss": log_loss(labels, logits=logits, probs=probs).mean().item(),
+        "brier": brier(labels, logits=logits, probs=probs).mean().item(),
+        "ece": calibration_error(labels, logits=logits, probs=probs).item(),
+        "confidence_gap": confidence_gap(labels, logits=logits, probs=probs).mean().item(),
+    }
