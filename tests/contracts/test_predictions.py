@@ -1,13 +1,23 @@
 """Predictions and labels: what is read, exactly, and what is refused, with which words."""
 
 import math
+import re
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trueline.contracts import check_labels, check_predictions, read_log_probs, read_probs, read_top_label, row_blocks
+from trueline.contracts import (
+    check_labels,
+    check_predictions,
+    check_weight,
+    read_hits,
+    read_log_probs,
+    read_probs,
+    read_top_label,
+    row_blocks,
+)
 
 
 def test_logits_become_log_probabilities(generator: torch.Generator) -> None:
@@ -76,9 +86,9 @@ def test_a_value_that_is_not_finite_is_named_with_its_row(bad: float, kind: str)
         check_predictions(**{kind: values})
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (4, 1), (4, 0)])
-def test_shapes_without_samples_or_with_one_class_are_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=rf"N >= 1 and C >= 2, got \({shape[0]}, {shape[1]}\)"):
+@pytest.mark.parametrize("shape", [(0, 3), (0, 1), (4, 0), (0,), (2, 3, 4)])
+def test_shapes_without_samples_or_classes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"N >= 1, or \(N,\) for two classes, got " + re.escape(str(shape))):
         check_predictions(logits=torch.zeros(shape))
 
 
@@ -112,3 +122,50 @@ def test_wrong_types_are_refused_in_our_own_words() -> None:
         unwrapped = unwrapped.__wrapped__
     with pytest.raises(TypeError, match="labels must be int64 class numbers, got torch"):
         unwrapped(torch.tensor([0.0]), 1, 2)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_two_classes_may_be_one_number(shape: tuple[int, ...], generator: torch.Generator) -> None:
+    log_odds = 3 * torch.randn(30, generator=generator)
+    pair = torch.stack([torch.zeros(30), log_odds], dim=1)
+    assert torch.equal(check_predictions(logits=log_odds.view(shape)), pair)
+    chance = log_odds.sigmoid()
+    assert torch.equal(check_predictions(probs=chance.view(shape)), torch.stack([1 - chance, chance], dim=1))
+    assert torch.allclose(read_probs(logits=log_odds.view(shape))[:, 1], log_odds.double().sigmoid(), atol=1e-15)
+
+
+def test_the_one_number_may_be_zero_half_or_one() -> None:
+    confidence, prediction = read_top_label(probs=torch.tensor([0.0, 0.5, 1.0, 1.0005]))
+    assert confidence.tolist() == [1, 0.5, 1, 1]
+    assert prediction.tolist() == [0, 0, 1, 1]  # of classes that tie the lowest is predicted, as in two columns
+
+
+def test_the_one_number_is_checked_like_the_others() -> None:
+    with pytest.raises(ValueError, match="pass logits="):
+        check_predictions(probs=torch.tensor([0.2, -3.0]))
+    with pytest.raises(ValueError, match="row 1 holds nan"):
+        check_predictions(logits=torch.tensor([0.2, math.nan]))
+
+
+def test_hits_are_where_the_prediction_is_the_label(generator: torch.Generator) -> None:
+    logits, labels = torch.randn(30, 4, generator=generator), torch.randint(4, (30,), generator=generator)
+    confidence, hits = read_hits(labels, logits=logits)
+    expected, prediction = read_top_label(logits=logits)
+    assert torch.equal(confidence, expected)
+    assert torch.equal(hits, prediction == labels)
+    with pytest.raises(ValueError, match="labels must lie"):
+        read_hits(labels + 4, logits=logits)
+
+
+@pytest.mark.parametrize(
+    ("weight", "error", "words"),
+    [
+        (torch.ones(4), ValueError, r"shape \(3,\)"),
+        (torch.zeros(3), ValueError, "positive somewhere"),
+        (torch.tensor([1.0, -1.0, 1.0]), ValueError, "at least zero"),
+        (torch.tensor([1.0, math.nan, 1.0]), ValueError, "finite"),
+    ],
+)
+def test_weights_that_cannot_weigh_are_refused(weight: torch.Tensor, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        check_weight(weight, 3)

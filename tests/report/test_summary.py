@@ -3,7 +3,8 @@
 import json
 import math
 
-from trueline.report import Interval, RunSummary, Scores, Summary
+from trueline.numerics import Interval
+from trueline.report import RunSummary, Scores, Summary
 
 
 def test_infinite_ends_become_none_in_the_dictionary() -> None:

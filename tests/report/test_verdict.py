@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from trueline.report import BeliefCounts, Comparison, Interval, RunSummary, Scores, Summary, Temperature, verdict
+from trueline.numerics import Interval
+from trueline.report import BeliefCounts, Comparison, RunSummary, Scores, Summary, Temperature, verdict
 from trueline.report._verdict import NBSP, nats, percent, points, span
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts._predictions import check_labels, read_log_probs
+from trueline.contracts._predictions import check_labels, check_weight, read_log_probs
 
 C = TypeVar("C", bound="Calibrator")
 
@@ -43,16 +43,16 @@ class Calibrator(ABC):
         self: C,
         labels: Int64[Tensor, " N"],
         *,
-        logits: Float[Tensor, "N C"] | None = None,
-        probs: Float[Tensor, "N C"] | None = None,
+        logits: Float[Tensor, "N *C"] | None = None,
+        probs: Float[Tensor, "N *C"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
     ) -> C:
         """Learn the map from held-out predictions; an earlier fit is forgotten.
 
         Args:
             labels: (N,) class numbers, int64. Use samples the model was not trained on.
-            logits: (N, C) unnormalised scores; or None.
-            probs: (N, C) probabilities; or None.
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
             weight: (N,) weights of the samples, at least zero, with a positive sum; None for ones.
 
         Returns:
@@ -65,7 +65,7 @@ class Calibrator(ABC):
         log_probs = read_log_probs(logits=logits, probs=probs).detach()
         check_labels(labels, *log_probs.shape)
         if weight is not None:
-            _check_weight(weight, len(labels))
+            check_weight(weight, len(labels))
             weight = weight.detach().double()
         for name in self._learned():
             delattr(self, name)
@@ -73,13 +73,13 @@ class Calibrator(ABC):
         return self
 
     def transform(
-        self, *, logits: Float[Tensor, "N C"] | None = None, probs: Float[Tensor, "N C"] | None = None
+        self, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
     ) -> Float[Tensor, "N C"]:
         """Return calibrated log-probabilities.
 
         Args:
-            logits: (N, C) unnormalised scores; or None.
-            probs: (N, C) probabilities; or None.
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
         Returns:
             (N, C) log-probabilities in nats, in the input's dtype, differentiable in the input.
@@ -91,13 +91,13 @@ class Calibrator(ABC):
         return self._mapped(logits, probs).to((logits if logits is not None else probs).dtype)  # type: ignore[union-attr]
 
     def predict_proba(
-        self, *, logits: Float[Tensor, "N C"] | None = None, probs: Float[Tensor, "N C"] | None = None
+        self, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
     ) -> Float[Tensor, "N C"]:
         """Return calibrated probabilities.
 
         Args:
-            logits: (N, C) unnormalised scores; or None.
-            probs: (N, C) probabilities; or None.
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
         Returns:
             (N, C) probabilities whose rows sum to one, in the input's dtype.
@@ -145,12 +145,3 @@ class Calibrator(ABC):
             raise RuntimeError(
                 f"this {type(self).__name__} is not fitted; call fit(labels, logits=...) on held-out predictions first"
             )
-
-
-def _check_weight(weight: Tensor, num_samples: int) -> None:
-    if not weight.is_floating_point():
-        raise TypeError(f"weight must be floating point, got {weight.dtype}; convert with weight.float()")
-    if weight.shape != (num_samples,):
-        raise ValueError(f"weight must have shape ({num_samples},) to match the labels, got {tuple(weight.shape)}")
-    if not (weight.isfinite().all() and (weight >= 0).all() and weight.sum() > 0):
-        raise ValueError("weight must be finite, at least zero and positive somewhere; drop the samples it is not for")

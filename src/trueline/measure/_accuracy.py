@@ -9,15 +9,15 @@ from trueline.contracts import check_labels, check_predictions
 def accuracy(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> Float[Tensor, " N"]:
     """Return whether each prediction is right: 1 or 0, so the mean is the accuracy.
 
     Args:
         labels: (N,) class numbers, int64.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         (N,) ones and zeros, float64. Of classes that tie for the largest value the lowest counts as predicted.

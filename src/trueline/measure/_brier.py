@@ -20,8 +20,8 @@ from trueline.contracts import Reference, check_labels, check_predictions, metho
 def brier(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> Float[Tensor, " N"]:
     """Return the squared distance of each prediction from its label, ``Σ_k (p_k - 1[k = y])²``.
 
@@ -29,8 +29,8 @@ def brier(
 
     Args:
         labels: (N,) class numbers, int64.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         (N,) scores in [0, 2], float64.

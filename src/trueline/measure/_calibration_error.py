@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, check_labels, check_predictions, method, read_probs, read_top_label
+from trueline.contracts import Reference, check_labels, check_predictions, method, read_hits, read_probs
 from trueline.numerics import BinSums, BinTable, equal_mass_edges, equal_width_edges
 
 
@@ -37,8 +37,8 @@ from trueline.numerics import BinSums, BinTable, equal_mass_edges, equal_width_e
 def calibration_error(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
     bins: int = 15,
     binning: Literal["width", "mass"] = "width",
     norm: float = 1,
@@ -55,8 +55,8 @@ def calibration_error(
 
     Args:
         labels: (N,) class numbers, int64.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
         bins: number of bins wanted, at least one.
         binning: ``"width"`` for bins (m/M, (m+1)/M], the first closed at 0; ``"mass"`` for bins of nearly
             equal counts, cut only between distinct values, so that ties may leave fewer.
@@ -80,13 +80,12 @@ def calibration_error(
     """
     _check_options(binning, norm, debias)
     if classwise:
-        scores = check_predictions(probs=probs) if probs is not None else read_probs(logits=logits)
+        scores = read_probs(logits=logits) if probs is None else check_predictions(probs=probs)
         check_labels(labels, *scores.shape)
         sums = BinSums(_edges(scores, bins, binning), columns=scores.shape[1]).add_classes(scores, labels)
     else:
-        scores, prediction = read_top_label(logits=logits, probs=probs)
-        check_labels(labels, *(logits if logits is not None else probs).shape)  # type: ignore[union-attr]
-        sums = BinSums(_edges(scores, bins, binning)).add(scores, prediction == labels)
+        scores, hits = read_hits(labels, logits=logits, probs=probs)
+        sums = BinSums(_edges(scores, bins, binning)).add(scores, hits)
     return _error(sums.table(), norm, debias).mean()
 
 

@@ -3,14 +3,14 @@
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import check_labels, read_top_label
+from trueline.contracts import read_hits
 
 
 def confidence_gap(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> Float[Tensor, " N"]:
     """Return confidence minus correctness, ``max_k p_k - 1[argmax = y]``; the mean is the over-confidence.
 
@@ -19,8 +19,8 @@ def confidence_gap(
 
     Args:
         labels: (N,) class numbers, int64.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         (N,) differences of probabilities in [-1, 1], float64.
@@ -34,8 +34,5 @@ def confidence_gap(
         >>> confidence_gap(torch.tensor([0, 0]), probs=torch.tensor([[0.75, 0.25], [0.25, 0.75]])).tolist()
         [-0.25, 0.75]
     """
-    confidence, prediction = read_top_label(logits=logits, probs=probs)
-    values = logits if logits is not None else probs
-    assert values is not None
-    check_labels(labels, *values.shape)
-    return confidence.double() - (prediction == labels).double()
+    confidence, hits = read_hits(labels, logits=logits, probs=probs)
+    return confidence.double() - hits.double()

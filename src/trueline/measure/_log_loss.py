@@ -20,8 +20,8 @@ from trueline.contracts import Reference, check_labels, check_predictions, metho
 def log_loss(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> Float[Tensor, " N"]:
     """Return minus the log-probability of each label, ``-ln p_y``.
 
@@ -30,8 +30,8 @@ def log_loss(
 
     Args:
         labels: (N,) class numbers, int64.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         (N,) losses in nats, float64, at least zero.

@@ -13,15 +13,15 @@ from trueline.measure._log_loss import log_loss
 def mean_scores(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> dict[str, float]:
     """Return the usual scores of one set of predictions, as plain numbers.
 
     Args:
         labels: (N,) class numbers in [0, C).
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         Means over the samples of ``accuracy``, ``log_loss`` (nats), ``brier`` ([0, 2]) and ``confidence_gap``

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, check_labels, import_optional, method, read_top_label
+from trueline.contracts import Reference, import_optional, method, read_hits
 from trueline.numerics import BinSums, equal_mass_edges, equal_width_edges, wilson_interval
 
 _NEUTRAL = "#808080"  # readable on white and on black
@@ -121,8 +121,8 @@ class Reliability:
 def reliability(
     labels: Int64[Tensor, " N"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
     bins: int = 15,
     binning: Literal["width", "mass"] = "width",
     level: float = 0.95,
@@ -131,8 +131,8 @@ def reliability(
 
     Args:
         labels: (N,) class numbers, int64.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
         bins: number of bins wanted, at least one.
         binning: ``"width"`` for bins (m/M, (m+1)/M], the first closed at 0; ``"mass"`` for bins of nearly
             equal counts, cut only between distinct values, so that ties may leave fewer.
@@ -154,9 +154,8 @@ def reliability(
     """
     if binning not in ("width", "mass"):
         raise ValueError(f"binning must be 'width' or 'mass', got {binning!r}")
-    confidence, prediction = read_top_label(logits=logits, probs=probs)
-    check_labels(labels, *(logits if logits is not None else probs).shape)  # type: ignore[union-attr]
-    confidence, hit = confidence.detach().cpu(), (prediction == labels).cpu()
+    confidence, hit = read_hits(labels, logits=logits, probs=probs)
+    confidence, hit = confidence.detach().cpu(), hit.cpu()
     edges = equal_width_edges(bins) if binning == "width" else equal_mass_edges(confidence, bins)
     table = BinSums(edges).add(confidence, hit).table()
     low, high = wilson_interval(table.outcome, table.effective, level=level)

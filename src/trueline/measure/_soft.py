@@ -9,8 +9,8 @@ from trueline.contracts import check_predictions, read_log_probs, read_probs
 def soft_log_loss(
     targets: Float[Tensor, "N C"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> Float[Tensor, " N"]:
     """Return the cross-entropy of each prediction against a distribution over labels, ``-Σ_k t_k ln p_k``.
 
@@ -18,8 +18,8 @@ def soft_log_loss(
 
     Args:
         targets: (N, C) probabilities whose rows sum to one.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         (N,) losses in nats, float64.
@@ -41,8 +41,8 @@ def soft_log_loss(
 def total_variation(
     targets: Float[Tensor, "N C"],
     *,
-    logits: Float[Tensor, "N C"] | None = None,
-    probs: Float[Tensor, "N C"] | None = None,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
 ) -> Float[Tensor, " N"]:
     """Return the total variation distance of each prediction from a distribution, ``½ Σ_k |p_k - t_k|``.
 
@@ -50,8 +50,8 @@ def total_variation(
 
     Args:
         targets: (N, C) probabilities whose rows sum to one.
-        logits: (N, C) unnormalised scores; or None.
-        probs: (N, C) probabilities; or None.
+        logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+        probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
     Returns:
         (N,) distances in [0, 1], float64.

@@ -3,12 +3,14 @@
 from trueline.numerics._bin_edges import equal_mass_edges, equal_mass_split, equal_width_edges
 from trueline.numerics._binning import BinSums, BinTable
 from trueline.numerics._bisection import bisect_root
+from trueline.numerics._interval import Interval
 from trueline.numerics._intervals import wilson_interval
 from trueline.numerics._student import mean_interval, student_quantile
 
 __all__ = [
     "BinSums",
     "BinTable",
+    "Interval",
     "bisect_root",
     "equal_mass_edges",
     "equal_mass_split",

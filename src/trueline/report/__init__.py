@@ -5,7 +5,6 @@ from trueline.report._summarise import summarise
 from trueline.report._summary import (
     BeliefCounts,
     Comparison,
-    Interval,
     RunSummary,
     Scores,
     Summary,
@@ -17,7 +16,6 @@ from trueline.report._write import write_report
 __all__ = [
     "BeliefCounts",
     "Comparison",
-    "Interval",
     "RunSummary",
     "Scores",
     "Summary",

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trueline.contracts import check_labels, read_top_label
 from trueline.measure import accuracy, brier, calibration_error, confidence_gap, log_loss
-from trueline.numerics import equal_width_edges, wilson_interval
-from trueline.report._summary import METRICS, Comparison, Interval, Scores
+from trueline.numerics import Interval, equal_width_edges, wilson_interval
+from trueline.report._summary import METRICS, Comparison, Scores
 
 BINS = 15
 RESAMPLES = 1000

@@ -4,27 +4,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trueline.numerics import Interval
+
 METRICS = ("accuracy", "log_loss", "brier", "calibration_error", "confidence_gap")
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value measured on a sample and its 95 % interval.
-
-    Args:
-        value: the value on the sample itself.
-        low: lower end; minus infinity where the samples are too few to tell.
-        high: upper end; infinity where they are too few.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the sign of the value is beyond noise."""
-        return self.low > 0 or self.high < 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The verdict of a report: plain sentences from its numbers, calling a difference one only beyond noise."""
 
-from trueline.report._summary import BeliefCounts, Comparison, Interval, RunSummary, Scores, Summary, Temperature
+from trueline.numerics import Interval
+from trueline.report._summary import BeliefCounts, Comparison, RunSummary, Scores, Summary, Temperature
 
 NBSP = "\N{NO-BREAK SPACE}"
 _MINUS = "\N{MINUS SIGN}"
