@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from oracles import calibration as oracle
 
 from trueline.measure import calibration_error, confidence_gap
+from trueline.measure._calibration_error import from_top_label
 
 
 def _draw(generator: torch.Generator, samples: int = 300, classes: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,6 +103,37 @@ def test_classwise_is_the_mean_over_classes_of_the_slow_twin(
     assert calibration_error(labels, logits=logits, **options).item() == pytest.approx(expected, abs=1e-7)
 
 
+@given(problem=problems(), bins=st.integers(1, 9), binning=st.sampled_from(["width", "mass"]), data=st.data())
+@settings(deadline=None, max_examples=40)
+def test_weighted_errors_equal_the_slow_twin(problem, bins: int, binning: str, data: st.DataObject) -> None:
+    labels, probs = problem
+    weights = data.draw(st.lists(st.integers(0, 4), min_size=len(labels), max_size=len(labels)).filter(any))
+    scores, predicted = zip(*oracle.top_labels(probs.tolist()), strict=True)
+    hits = [float(p == y) for p, y in zip(predicted, labels.tolist(), strict=True)]
+    mass = binning == "mass"
+    index = oracle.weighted_mass_bins(scores, bins, weights) if mass else oracle.width_bins(scores, bins)
+    options = {"bins": bins, "binning": binning, "weight": torch.tensor(weights, dtype=torch.float32)}
+    for norm, debias in ((1, False), (2, False), (math.inf, False), (2, True)):
+        expected = oracle.calibration_error(scores, hits, index, norm, debias, weights)
+        error = calibration_error(labels, probs=probs, norm=norm, debias=debias, **options)
+        tolerance = 1e-6 if debias else 1e-12  # the root magnifies the rounding of a difference near zero
+        assert error.item() == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("binning", ["width", "mass"])
+@pytest.mark.parametrize("debias", [False, True])
+def test_weighted_classwise_is_the_mean_of_one_class_at_a_time(
+    generator: torch.Generator, binning: str, debias: bool
+) -> None:
+    labels, logits = _draw(generator)
+    probs = logits.softmax(dim=1)
+    weight = torch.rand(300, generator=generator)
+    options = {"bins": 6, "binning": binning, "debias": debias}
+    alone = [from_top_label(probs[:, k], labels == k, weight=weight, **options).item() for k in range(5)]
+    error = calibration_error(labels, probs=probs, weight=weight, classwise=True, **options)
+    assert error.item() == pytest.approx(sum(alone) / 5, abs=1e-12)
+
+
 def test_debiased_norm_one_uses_the_folded_normal_mean(generator: torch.Generator) -> None:
     labels, logits = _draw(generator)
     scores, predicted = zip(*oracle.top_labels(logits.softmax(dim=1).tolist()), strict=True)
@@ -173,6 +205,12 @@ def test_netcal_agrees_away_from_edges(generator: torch.Generator) -> None:
     for bins in (5, 15):
         theirs = netcal.ECE(bins).measure(probs.numpy(), labels.numpy())
         assert calibration_error(labels, probs=probs, bins=bins).item() == pytest.approx(theirs, abs=1e-12)
+
+
+def test_classwise_refuses_logits_beside_probabilities(generator: torch.Generator) -> None:
+    labels, logits = _draw(generator)
+    with pytest.raises(ValueError, match="exactly one of logits= and probs=, got both"):
+        calibration_error(labels, logits=logits, probs=logits.softmax(dim=1), classwise=True)
 
 
 def test_the_gradient_of_the_predictions_is_not_needed(generator: torch.Generator) -> None:

@@ -58,6 +58,69 @@ def test_columns_are_cut_as_if_alone(scores: list[float], bins: int) -> None:
         assert counts[len(alone.count) :].sum() == 0
 
 
+@given(scores=TIED, bins=st.integers(1, 9), data=st.data())
+@settings(deadline=None, max_examples=100)
+def test_weighted_mass_edges_bin_as_the_slow_twin(scores: list[float], bins: int, data: st.DataObject) -> None:
+    size = {"min_size": len(scores), "max_size": len(scores)}
+    weights = data.draw(st.lists(st.integers(0, 5), **size).filter(any))
+    values, weight = torch.tensor(scores, dtype=torch.float64), torch.tensor(weights, dtype=torch.float64)
+    edges = equal_mass_edges(values, bins, weight=weight)
+    assert edges[0] == 0
+    assert edges[-1] == 1
+    kept = weight > 0
+    expected = torch.tensor(oracle.weighted_mass_bins(scores, bins, weights))
+    assert torch.equal(torch.bucketize(values, edges[1:-1])[kept], expected[kept])
+
+
+@given(scores=TIED, bins=st.integers(1, 9), scale=st.sampled_from([0.1, 0.3, 1 / 3, 1.0, 7.7, 1e-12, 1e12]))
+@settings(deadline=None, max_examples=60)
+def test_a_constant_weight_gives_exactly_the_unweighted_edges(scores: list[float], bins: int, scale: float) -> None:
+    values = torch.tensor(scores, dtype=torch.float64)
+    columns = torch.stack([values, values.square()], dim=1)
+    weight = torch.full_like(values, scale)
+    assert torch.equal(equal_mass_edges(values, bins, weight=weight), equal_mass_edges(values, bins))
+    assert torch.equal(equal_mass_edges(columns, bins, weight=weight.float()), equal_mass_edges(columns, bins))
+
+
+def test_many_constant_weights_still_cut_where_none_do(generator: torch.Generator) -> None:
+    scores = torch.rand(300_007, generator=generator)
+    for bins in (15, 997):
+        weighted = equal_mass_edges(scores, bins, weight=torch.full((300_007,), 0.1))
+        assert torch.equal(weighted, equal_mass_edges(scores, bins))
+
+
+@pytest.mark.parametrize("bins", [1, 4, 15])
+def test_a_weight_of_zero_is_absence_and_scale_and_order_do_not_matter(generator: torch.Generator, bins: int) -> None:
+    scores = (20 * torch.rand(200, 3, generator=generator)).round() / 20
+    weight = torch.rand(200, generator=generator, dtype=torch.float64) + 0.1
+    kept = torch.rand(200, generator=generator) < 0.7
+    reference = equal_mass_edges(scores[kept], bins, weight=weight[kept])
+    assert torch.equal(equal_mass_edges(scores, bins, weight=weight * kept), reference)
+    assert torch.equal(equal_mass_edges(scores, bins, weight=1e-3 * weight * kept), reference)
+    order = torch.randperm(200, generator=generator)
+    assert torch.equal(equal_mass_edges(scores[order], bins, weight=(weight * kept)[order]), reference)
+
+
+def test_a_cut_inside_a_heavy_sample_moves_below_it() -> None:
+    scores = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    edges = equal_mass_edges(scores, 2, weight=torch.tensor([1.0, 1.0, 1.0, 9.0]))
+    assert BinSums(edges).add(scores, scores).count.tolist() == [3, 1]
+    edges = equal_mass_edges(scores, 2, weight=torch.tensor([9.0, 1.0, 1.0, 1.0]))
+    assert BinSums(edges).add(scores, scores).count.tolist() == [1, 3]
+
+
+def test_weighted_bins_hold_nearly_equal_weight(generator: torch.Generator) -> None:
+    scores = torch.rand(5000, generator=generator, dtype=torch.float64)
+    weight = 3 * torch.rand(5000, generator=generator, dtype=torch.float64)
+    held = BinSums(equal_mass_edges(scores, 10, weight=weight)).add(scores, scores, weight=weight).table().weight
+    assert held.max() - held.min() <= weight.max() + weight.mean()
+
+
+def test_weights_that_are_all_zero_leave_nothing_to_cut() -> None:
+    with pytest.raises(ValueError, match="at least one score of positive weight"):
+        equal_mass_edges(torch.rand(3), 3, weight=torch.zeros(3))
+
+
 def test_edges_lie_midway_between_distinct_neighbours() -> None:
     assert equal_mass_edges(torch.tensor([0.75, 0.25, 0.5, 1.0]), 2).tolist() == [0, 0.625, 1]
 

@@ -3,7 +3,9 @@
 from trueline.contracts._calibrator import Calibrator
 from trueline.contracts._catalogue import Catalogue, unknown_name
 from trueline.contracts._check_calibrator import check_calibrator
+from trueline.contracts._check_measure import check_measure
 from trueline.contracts._check_target_builder import check_target_builder
+from trueline.contracts._cross_fit import cross_fit
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._optional import import_optional
 from trueline.contracts._predictions import (
@@ -26,9 +28,11 @@ __all__ = [
     "TargetBuilder",
     "check_calibrator",
     "check_labels",
+    "check_measure",
     "check_predictions",
     "check_target_builder",
     "check_weight",
+    "cross_fit",
     "facts_of",
     "import_optional",
     "method",

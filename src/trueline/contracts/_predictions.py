@@ -175,12 +175,13 @@ def check_labels(labels: Int64[Tensor, " N"], num_samples: int, num_classes: int
         raise ValueError(f"labels must lie in [0, {num_classes - 1}], got values from {low} to {high}{hint}")
 
 
-def check_weight(weight: Float[Tensor, " N"], num_samples: int) -> None:
+def check_weight(weight: Float[Tensor, " N"], num_samples: int, *, some_positive: bool = True) -> None:
     """Refuse weights that cannot weigh samples.
 
     Args:
         weight: (N,) floating-point weights, finite, at least zero and positive somewhere.
         num_samples: the N of the predictions.
+        some_positive: False for one block of many, where all may be zero.
 
     Raises:
         TypeError: if they are not floating point.
@@ -190,7 +191,7 @@ def check_weight(weight: Float[Tensor, " N"], num_samples: int) -> None:
         raise TypeError(f"weight must be floating point, got {weight.dtype}; convert with weight.float()")
     if weight.shape != (num_samples,):
         raise ValueError(f"weight must have shape ({num_samples},) to match the labels, got {tuple(weight.shape)}")
-    if not (weight.isfinite().all() and (weight >= 0).all() and weight.sum() > 0):
+    if not (weight.isfinite().all() and (weight >= 0).all() and (weight.sum() > 0 or not some_positive)):
         raise ValueError("weight must be finite, at least zero and positive somewhere; drop the samples it is not for")
 
 

@@ -4,10 +4,10 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, check_labels, check_predictions, method, read_hits, read_probs
+from trueline.contracts import Reference, check_labels, check_predictions, check_weight, method, read_hits
 from trueline.numerics import BinSums, BinTable, equal_mass_edges, equal_width_edges
 
 
@@ -39,6 +39,7 @@ def calibration_error(
     *,
     logits: Float[Tensor, "N *C"] | None = None,
     probs: Float[Tensor, "N *C"] | None = None,
+    weight: Float[Tensor, " N"] | None = None,
     bins: int = 15,
     binning: Literal["width", "mass"] = "width",
     norm: float = 1,
@@ -53,10 +54,15 @@ def calibration_error(
     ``|N(conf_b - acc_b, acc_b(1 - acc_b)/n_b)|`` over the plug-in value, which is √2 - 1 of it for a calibrated
     model. A negative result is reported as zero.
 
+    With weights, n_b is the weight of the samples in bin b, means are weighted, and the variances above use the
+    effective number of samples, ``(Σw)²/Σw²``. An integer weight equals as many repetitions of its sample for bins
+    of equal width (without ``debias``); bins of equal mass may be cut one sample away.
+
     Args:
         labels: (N,) class numbers, int64.
         logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
         probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+        weight: (N,) weights of the samples, at least zero, with a positive sum; None for ones.
         bins: number of bins wanted, at least one.
         binning: ``"width"`` for bins (m/M, (m+1)/M], the first closed at 0; ``"mass"`` for bins of nearly
             equal counts, cut only between distinct values, so that ties may leave fewer.
@@ -69,7 +75,7 @@ def calibration_error(
         The error, a probability in [0, 1], as a float64 scalar without gradient.
 
     Raises:
-        ValueError: if the predictions, labels or options are not what is described above.
+        ValueError: if the predictions, labels, weights or options are not what is described above.
         TypeError: if a dtype is wrong.
 
     Example:
@@ -79,18 +85,51 @@ def calibration_error(
         0.475
     """
     _check_options(binning, norm, debias)
-    if classwise:
-        scores = read_probs(logits=logits) if probs is None else check_predictions(probs=probs)
-        check_labels(labels, *scores.shape)
-        sums = BinSums(_edges(scores, bins, binning), columns=scores.shape[1]).add_classes(scores, labels)
-    else:
-        scores, hits = read_hits(labels, logits=logits, probs=probs)
-        sums = BinSums(_edges(scores, bins, binning)).add(scores, hits)
-    return _error(sums.table(), norm, debias).mean()
+    if weight is not None:
+        check_weight(weight, len(labels))
+        weight = weight.detach()
+    if not classwise:
+        confidence, hit = read_hits(labels, logits=logits, probs=probs)
+        return from_top_label(confidence, hit, weight=weight, bins=bins, binning=binning, norm=norm, debias=debias)
+    values = check_predictions(logits=logits, probs=probs).detach()
+    check_labels(labels, *values.shape)
+    scores = values if probs is not None else values.double().softmax(dim=1)
+    sums = BinSums(_edges(scores, bins, binning, weight), columns=scores.shape[1])
+    return _error(sums.add_classes(scores, labels, weight=weight).table(), norm, debias).mean()
 
 
-def _edges(scores: Tensor, bins: int, binning: str) -> Tensor:
-    return equal_width_edges(bins, device=scores.device) if binning == "width" else equal_mass_edges(scores, bins)
+def from_top_label(
+    confidence: Float[Tensor, " N"],
+    hit: Bool[Tensor, " N"],
+    *,
+    weight: Float[Tensor, " N"] | None = None,
+    bins: int = 15,
+    binning: Literal["width", "mass"] = "width",
+    norm: float = 1,
+    debias: bool = False,
+) -> Float[Tensor, ""]:
+    """Return :func:`calibration_error` of predictions that are read and checked already.
+
+    Args:
+        confidence: (N,) largest probabilities.
+        hit: (N,) whether each prediction is right.
+        weight: (N,) weights without gradient; None for ones.
+        bins: as there.
+        binning: as there.
+        norm: as there.
+        debias: as there.
+
+    Returns:
+        The error of the top label.
+    """
+    sums = BinSums(_edges(confidence, bins, binning, weight)).add(confidence, hit, weight=weight)
+    return _error(sums.table(), norm, debias)
+
+
+def _edges(scores: Tensor, bins: int, binning: str, weight: Tensor | None) -> Tensor:
+    if binning == "width":
+        return equal_width_edges(bins, device=scores.device)
+    return equal_mass_edges(scores, bins, weight=weight)
 
 
 def _error(table: BinTable, norm: float, debias: bool) -> Tensor:

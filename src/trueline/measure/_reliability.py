@@ -3,10 +3,11 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, import_optional, method, read_hits
+from trueline.contracts import Reference, check_weight, import_optional, method, read_hits
 from trueline.numerics import BinSums, equal_mass_edges, equal_width_edges, wilson_interval
 
 _NEUTRAL = "#808080"  # readable on white and on black
@@ -15,23 +16,24 @@ _ACCENT = "#3b82c4"
 
 @dataclass(frozen=True)
 class Reliability:
-    """Confidence against accuracy, bin by bin; arrays of shape (M,).
+    """Confidence against accuracy, bin by bin; arrays of shape (M,). Means are weighted if weights were given.
 
     Args:
         lower: lower edge of the bin, not part of it (except in the first).
         upper: upper edge of the bin, part of it.
-        count: number of samples.
-        confidence: mean confidence; NaN in an empty bin.
-        accuracy: share of right predictions; NaN in an empty bin.
-        interval_low: lower end of the Wilson interval of the accuracy; 0 in an empty bin.
+        count: number of samples, whatever their weight.
+        confidence: mean confidence; NaN in an empty bin, or one whose samples all have weight zero.
+        accuracy: share of right predictions; NaN likewise.
+        interval_low: lower end of the Wilson interval of the accuracy, for the effective number ``(Σw)²/Σw²`` of
+            samples; 0 in an empty bin.
         interval_high: upper end; 1 in an empty bin.
         gap: ``confidence - accuracy``, above zero where over-confident; 0 in an empty bin.
         level: nominal coverage of the intervals.
         binning: ``"width"`` or ``"mass"``.
-        samples: number N of samples.
+        samples: number N of samples, whatever their weight.
         mean_confidence: over all samples.
         mean_accuracy: over all samples.
-        calibration_error: ``Σ_b n_b/N·|gap_b|``, the ECE for these bins.
+        calibration_error: ``Σ_b n_b/n·|gap_b|`` with n_b the weight of the samples in bin b, the ECE for these bins.
     """
 
     lower: Float[Tensor, " M"]
@@ -72,7 +74,7 @@ class Reliability:
         rows = [
             row
             for values in zip(*(table[name] for name in names), strict=True)
-            if (row := dict(zip(names, values, strict=True)))["count"]
+            if (row := dict(zip(names, values, strict=True)))["confidence"] is not None
         ]
         unit = alt.Scale(domain=[0, 1])
         x = alt.X("confidence:Q", scale=unit, title="confidence")
@@ -123,6 +125,7 @@ def reliability(
     *,
     logits: Float[Tensor, "N *C"] | None = None,
     probs: Float[Tensor, "N *C"] | None = None,
+    weight: Float[Tensor, " N"] | None = None,
     bins: int = 15,
     binning: Literal["width", "mass"] = "width",
     level: float = 0.95,
@@ -133,6 +136,7 @@ def reliability(
         labels: (N,) class numbers, int64.
         logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
         probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+        weight: (N,) weights of the samples, at least zero, with a positive sum; None for ones.
         bins: number of bins wanted, at least one.
         binning: ``"width"`` for bins (m/M, (m+1)/M], the first closed at 0; ``"mass"`` for bins of nearly
             equal counts, cut only between distinct values, so that ties may leave fewer.
@@ -142,7 +146,7 @@ def reliability(
         The bin table and its summary, on the CPU.
 
     Raises:
-        ValueError: if the predictions, labels or options are not what is described above.
+        ValueError: if the predictions, labels, weights or options are not what is described above.
         TypeError: if a dtype is wrong.
 
     Example:
@@ -154,10 +158,40 @@ def reliability(
     """
     if binning not in ("width", "mass"):
         raise ValueError(f"binning must be 'width' or 'mass', got {binning!r}")
+    if weight is not None:
+        check_weight(weight, len(labels))
     confidence, hit = read_hits(labels, logits=logits, probs=probs)
+    return from_top_label(confidence, hit, weight=weight, bins=bins, binning=binning, level=level)
+
+
+def from_top_label(
+    confidence: Float[Tensor, " N"],
+    hit: Bool[Tensor, " N"],
+    *,
+    weight: Float[Tensor, " N"] | None = None,
+    bins: int = 15,
+    binning: Literal["width", "mass"] = "width",
+    level: float = 0.95,
+) -> Reliability:
+    """Return :func:`reliability` of predictions that are read and checked already.
+
+    Args:
+        confidence: (N,) largest probabilities.
+        hit: (N,) whether each prediction is right.
+        weight: (N,) weights; None for ones.
+        bins: as there.
+        binning: as there.
+        level: as there.
+
+    Returns:
+        The bin table and its summary, on the CPU.
+    """
     confidence, hit = confidence.detach().cpu(), hit.cpu()
-    edges = equal_width_edges(bins) if binning == "width" else equal_mass_edges(confidence, bins)
-    table = BinSums(edges).add(confidence, hit).table()
+    weight = None if weight is None else weight.detach().double().cpu()
+    edges = equal_width_edges(bins) if binning == "width" else equal_mass_edges(confidence, bins, weight=weight)
+    table = BinSums(edges).add(confidence, hit, weight=weight).table()
+    share = torch.ones(len(hit), dtype=torch.float64) if weight is None else weight
+    total = share.sum().item()
     low, high = wilson_interval(table.outcome, table.effective, level=level)
     return Reliability(
         lower=table.lower,
@@ -170,8 +204,8 @@ def reliability(
         gap=table.gap,
         level=level,
         binning=binning,
-        samples=len(labels),
-        mean_confidence=confidence.double().mean().item(),
-        mean_accuracy=hit.double().mean().item(),
-        calibration_error=(table.weight @ table.gap.abs()).item() / len(labels),
+        samples=len(hit),
+        mean_confidence=(share @ confidence.double()).item() / total,
+        mean_accuracy=(share @ hit.double()).item() / total,
+        calibration_error=(table.weight @ table.gap.abs()).item() / total,
     )

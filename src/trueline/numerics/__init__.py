@@ -1,20 +1,23 @@
 """Shared mathematics: binning of scores, intervals for rates, roots of monotone functions."""
 
 from trueline.numerics._bin_edges import equal_mass_edges, equal_mass_split, equal_width_edges
-from trueline.numerics._binning import BinSums, BinTable
+from trueline.numerics._binning import BinSums, BinTable, bin_index
 from trueline.numerics._bisection import bisect_root
 from trueline.numerics._interval import Interval
 from trueline.numerics._intervals import wilson_interval
+from trueline.numerics._isotonic import isotonic_fit
 from trueline.numerics._student import mean_interval, student_quantile
 
 __all__ = [
     "BinSums",
     "BinTable",
     "Interval",
+    "bin_index",
     "bisect_root",
     "equal_mass_edges",
     "equal_mass_split",
     "equal_width_edges",
+    "isotonic_fit",
     "mean_interval",
     "student_quantile",
     "wilson_interval",

@@ -22,16 +22,24 @@ def equal_width_edges(bins: int, *, device: torch.device | str | None = None) ->
     return torch.arange(bins + 1, dtype=torch.float64, device=device) / bins
 
 
-def equal_mass_edges(scores: Float[Tensor, "N *K"], bins: int) -> Float[Tensor, "*K E"]:
+def equal_mass_edges(
+    scores: Float[Tensor, "N *K"], bins: int, *, weight: Float[Tensor, " N"] | None = None
+) -> Float[Tensor, "*K E"]:
     """Return edges that cut the scores into bins of nearly equal counts, never between equal scores.
 
     The cuts are those of :func:`equal_mass_split`; one that falls inside a tie moves below it, or above it if
     nothing is below. The edge lies midway between the neighbours of the cut. Cuts that meet are one, so ties
     leave fewer bins.
 
+    With weights a sample counts as its weight over the mean of the positive weights, and a cut that falls inside a
+    sample is treated like one inside a tie. So a constant weight changes nothing, a zero weight is absence, and
+    scale does not matter. An integer weight equals as many repetitions up to one sample a cut only, because the
+    sizes of the bins are rounded to whole samples of mean weight.
+
     Args:
         scores: (N,) scores in [0, 1], or (N, K) columns to be cut one by one.
         bins: the number M of bins wanted, at least one.
+        weight: (N,) weights, finite, at least zero and positive somewhere; None for ones.
 
     Returns:
         (E,) edges from 0 to 1, float64, E <= M+1. For columns (K, M+1): the edge 1 stands in for missing
@@ -44,13 +52,19 @@ def equal_mass_edges(scores: Float[Tensor, "N *K"], bins: int) -> Float[Tensor, 
         One sort.
     """
     _check_bins(bins)
+    scores = scores.detach()
+    if weight is not None:
+        scores, weight = scores[weight > 0], weight[weight > 0].detach().double()
     samples = len(scores)
     if samples < 1:
-        raise ValueError("expected at least one score, got none; equal-mass bins need data")
-    rows = scores.detach().T.contiguous() if scores.ndim == 2 else scores.detach()[None]
-    ordered = rows.sort(dim=1).values
-    planned = torch.tensor([cut for cut in _split_points(samples, bins)[1:-1] if cut < samples], device=rows.device)
-    tied = ordered[:, planned.long()].contiguous()
+        raise ValueError("expected at least one score of positive weight, got none; equal-mass bins need data")
+    rows = scores.T.contiguous() if scores.ndim == 2 else scores[None]
+    ordered, order = rows.sort(dim=1)
+    points = torch.tensor([cut for cut in _split_points(samples, bins)[1:-1] if cut < samples], device=rows.device)
+    planned = points.long().expand(len(rows), -1)
+    if weight is not None:
+        planned = _weighted_ranks((weight / weight.mean())[order], planned)
+    tied = ordered.gather(1, planned)
     below = torch.searchsorted(ordered, tied)
     cut = torch.where(below > 0, below, torch.searchsorted(ordered, tied, right=True))
     left = ordered.gather(1, cut - 1)
@@ -90,6 +104,13 @@ def equal_mass_split(scores: Float[Tensor, "N *K"], bins: int) -> Int64[Tensor, 
     order = scores.argsort(dim=0, stable=True)
     rank_bin = rank_bin if scores.ndim == 1 else rank_bin[:, None].expand_as(order)
     return torch.empty_like(order).scatter_(0, order, rank_bin)
+
+
+def _weighted_ranks(mass: Tensor, points: Tensor) -> Tensor:
+    """Return, for each row, the rank of the sample whose share of the accumulated mass begins at or holds a point."""
+    total = mass.cumsum(dim=1)
+    slack = 1e-9 * mass.shape[1]  # sums that meet a point up to rounding meet it
+    return torch.searchsorted(total, points.double() + slack).clamp_max(mass.shape[1] - 1)
 
 
 def _split_points(samples: int, bins: int) -> list[int]:

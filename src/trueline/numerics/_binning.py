@@ -10,6 +10,33 @@ from torch import Tensor
 _BLOCK = 1 << 18  # scores handled at once: temporaries stay small and in cache
 
 
+def bin_index(scores: Float[Tensor, "N *K"], edges: Float[Tensor, "*columns E"]) -> Int64[Tensor, "N *K"]:
+    """Return the bin of each score among ``(edge, next edge]``.
+
+    The outer edges are nominal: what lies at or below the first is in the first bin, what lies above the last in the
+    last. Edges are compared after rounding to the scores' dtype: 0.3 in float32 lies on the edge 0.3, whatever its
+    excess in float64.
+
+    Args:
+        scores: (N,) or (N, K) scores.
+        edges: (M+1,) non-decreasing edges for all columns, or (K, M+1) edges of each.
+
+    Returns:
+        Bin numbers in [0, M), of the shape of ``scores``.
+
+    Example:
+        >>> bin_index(torch.tensor([0.0, 0.5, 0.6]), torch.tensor([0.0, 0.5, 1.0])).tolist()
+        [0, 0, 1]
+    """
+    compared = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
+    interior = edges[..., 1:-1].to(scores.dtype).to(compared.dtype)
+    if interior.ndim == 1:
+        return torch.bucketize(compared.contiguous(), interior)
+    # Repeated edges at the end stand for absent bins: nothing may lie above them.
+    last = edges[:, -1:].to(compared.dtype)
+    return torch.searchsorted(interior.contiguous(), torch.minimum(compared.T, last).contiguous()).T
+
+
 @dataclass(frozen=True)
 class BinTable:
     """What is known about each bin; arrays of shape (M,), or (K, M) for K columns of scores.
@@ -38,9 +65,7 @@ class BinTable:
 class BinSums:
     """Sums of weights, scores and outcomes per bin, for edges fixed in advance.
 
-    Bins are ``(edge, next edge]`` and the outer edges are nominal: a score at or below the first edge goes to
-    the first bin, one above the last to the last. So 0 and 1 are always inside. Edges are compared after
-    rounding to the scores' dtype: 0.3 in float32 lies on the edge 0.3, whatever its excess in float64.
+    Bins are those of :func:`bin_index`, so 0 and 1 are always inside.
     Sums are float64; they grow batch by batch and merge across processes.
 
     Args:
@@ -184,14 +209,7 @@ class BinSums:
     def _cells(self, scores: Tensor, index: Tensor | None) -> Tensor:
         """Number each score's place in the flattened (K, M) sums."""
         if index is None:
-            compared = scores if scores.dtype in (torch.float32, torch.float64) else scores.float()
-            interior = self.edges[..., 1:-1].to(scores.dtype).to(compared.dtype)
-            if interior.ndim == 1:
-                index = torch.bucketize(compared.contiguous(), interior)
-            else:
-                # Repeated edges at the end stand for absent bins: nothing may lie above them.
-                last = self.edges[:, -1:].to(compared.dtype)
-                index = torch.searchsorted(interior.contiguous(), torch.minimum(compared.T, last).contiguous()).T
+            index = bin_index(scores, self.edges)
         if self.columns is not None:
             bins = self.count.shape[-1]
             index = index + torch.arange(0, self.columns * bins, bins, device=index.device)
