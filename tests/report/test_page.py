@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import DARK, LIGHT, contrast, open_page, show
 
 from trueline.report import write_report
 
 from .conftest import write_run_folder
 
 HOSTILE = "<script>alert(1)</script>"
-LIGHT, DARK = "light", "dark"
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +22,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         write_run_folder(root / "b", name="b", classes=10, class_names=[HOSTILE] + ["w" * 60] * 9),
     ]
     return write_report(runs, root / "report.html").as_uri()
-
-
-def open_page(browser: Any, page: str, *, width: int = 1280, scheme: str = LIGHT) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    show(browser, scheme)
-    browser.get(page)
-    deadline = time.monotonic() + 20
-    while browser.execute_script("return document.querySelectorAll('.chart:not(:has(svg))').length"):
-        assert time.monotonic() < deadline, "a chart was not drawn"
-        time.sleep(0.05)
-
-
-def show(browser: Any, scheme: str, medium: str = "screen") -> None:
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": medium, "features": features})
 
 
 def colours(browser: Any) -> tuple[str, str]:
@@ -116,16 +100,6 @@ def test_every_picture_and_table_has_its_words(browser: Any, page: str) -> None:
         ".map(e => e.ariaLabel || document.getElementById(e.getAttribute('aria-labelledby'))?.innerText)"
     )
     assert all(names)
-
-
-def contrast(first: str, second: str) -> float:
-    def luminance(colour: str) -> float:
-        parts = [int(part) / 255 for part in colour[4:-1].split(",")]
-        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("scheme", [LIGHT, DARK])

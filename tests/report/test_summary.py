@@ -9,7 +9,7 @@ from trueline.report import RunSummary, Scores, Summary
 
 def test_infinite_ends_become_none_in_the_dictionary() -> None:
     known, unknown = Interval(0.5, 0.4, 0.6), Interval(0.5, -math.inf, math.inf)
-    scores = Scores(5, 0.5, known, unknown, unknown, unknown, known, calibration_noise=0.1)
+    scores = Scores(5, 0.5, known, unknown, unknown, unknown, known, noise=0.1)
     record = Summary((RunSummary("a", scores),)).to_dict()
     assert record["runs"][0]["scores"]["log_loss"] == {"value": 0.5, "low": None, "high": None}
     assert record["runs"][0]["scores"]["accuracy"] == {"value": 0.5, "low": 0.4, "high": 0.6}

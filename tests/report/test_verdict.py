@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from trueline.numerics import Interval
+from trueline.page import NBSP
 from trueline.report import BeliefCounts, Comparison, RunSummary, Scores, Summary, Temperature, verdict
-from trueline.report._verdict import NBSP, nats, percent, points, span
 
 
 def interval(value: float, half: float = 0.02) -> Interval:
@@ -20,14 +20,14 @@ def scores(accuracy: float = 0.7, confidence: float = 0.9, *, error: float = 0.2
         accuracy=interval(accuracy),
         log_loss=interval(0.8),
         brier=interval(0.4),
-        calibration_error=interval(error),
+        ece=interval(error),
         confidence_gap=interval(confidence - accuracy),
-        calibration_noise=noise,
+        noise=noise,
     )
 
 
 def temperature(change: float, after: float = 0.03, wrong: int | None = 0, samples: int = 180) -> Temperature:
-    return Temperature(2.5, samples, wrong, scores(error=after), {"calibration_error": interval(change)})
+    return Temperature(2.5, samples, wrong, scores(error=after), {"ece": interval(change)})
 
 
 def run(label: str = "DPS", **changes: object) -> RunSummary:
@@ -35,7 +35,7 @@ def run(label: str = "DPS", **changes: object) -> RunSummary:
 
 
 def differences(accuracy: float, log_loss: float = 0.0, error: float = 0.0) -> dict[str, Interval]:
-    return {"accuracy": interval(accuracy), "log_loss": interval(log_loss), "calibration_error": interval(error)}
+    return {"accuracy": interval(accuracy), "log_loss": interval(log_loss), "ece": interval(error)}
 
 
 def read(*runs: RunSummary, comparisons: tuple[Comparison, ...] = ()) -> list[str]:
@@ -180,12 +180,3 @@ def test_beliefs_are_counted() -> None:
 def test_beliefs_about_right_labels_alone() -> None:
     text = read(run(beliefs=BeliefCounts(0, 1000, 0, 0, 0, 7)))[2]
     assert text == "The beliefs left 7 of the 1,000 given labels, none of them known to be wrong."
-
-
-def test_numbers_are_set_with_signs_and_units() -> None:
-    assert percent(0.714) == f"71.4{NBSP}%"
-    assert points(-0.052) == "−5.2"
-    assert nats(-0.0004) == "0.000"  # no minus before zero
-    assert points(-0.00051) == "−0.1"
-    assert span(Interval(0.0, -0.012, 0.02), "points") == "−1.2 to 2.0"
-    assert span(Interval(0.0, float("-inf"), float("inf")), "nats") == "too few samples to tell"

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 NUM_SAMPLES = 60
 NUM_CLASSES = 4
 
-Measure = Callable[..., Tensor]
+Measure = Callable[..., Float[Tensor, "*N"]]
 
 
 def check_measure(measure: Measure, *, exact_weights: bool = True) -> None:

@@ -1,16 +1,13 @@
-"""The charts of a report, as Vega-Lite specifications that take their colours from the page's style sheet."""
+"""The charts of a report."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from trueline.contracts import import_optional
 from trueline.measure import Reliability
-from trueline.report._verdict import nats, percent
+from trueline.page import MARKS, Chart, axis, colour, nats, percent, spec_of
 
-COLOURS = 7  # the style sheet defines --run-0 to --run-6 for light and for dark pages
-MARKS = (("circle", "●"), ("square", "■"), ("triangle-up", "▲"), ("diamond", "◆"), ("cross", "✚"))
 _DASH = [5, 3]
 _MONITORS = {
     "left_label_share": "Share that left the given label",
@@ -19,26 +16,6 @@ _MONITORS = {
 }
 
 History = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Chart:
-    """One chart and its words.
-
-    Args:
-        title: what it shows.
-        description: the same content as a sentence, for those who do not see it.
-        spec: Vega-Lite specification, ready for JSON.
-    """
-
-    title: str
-    description: str
-    spec: dict[str, Any]
-
-
-def colour(run: int) -> str:
-    """Return the style-sheet colour of a run, by its position."""
-    return f"var(--run-{run % COLOURS})"
 
 
 def learning_curves(labels: Sequence[str], histories: Sequence[History]) -> list[Chart]:
@@ -96,7 +73,7 @@ def reliability_charts(run: int, diagram: Reliability, *, title: str) -> tuple[C
     bins = alt.Chart(alt.Data(values=rows))
     corners = alt.Chart(alt.Data(values=[{"at": 0, "to": 0}, {"at": 1, "to": 1}]))
     x = alt.X("confidence:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(labels=False, ticks=False, title=None))
-    y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy", axis=_axis(".0%"))
+    y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy", axis=axis(".0%"))
     tooltip = [
         alt.Tooltip("lower:Q", format=".2f", title="bin above"),
         alt.Tooltip("upper:Q", format=".2f", title="up to"),
@@ -117,7 +94,7 @@ def reliability_charts(run: int, diagram: Reliability, *, title: str) -> tuple[C
     counts = bins.mark_bar(color=colour(run), opacity=0.55, stroke="var(--paper)").encode(
         x=alt.X("lower:Q", scale=alt.Scale(domain=[0, 1]), title="confidence", axis=alt.Axis(format=".0%", grid=False)),
         x2="upper:Q",
-        y=alt.Y("count:Q", title="samples", axis=_axis("~s", ticks=2)),
+        y=alt.Y("count:Q", title="samples", axis=axis("~s", ticks=2)),
         y2=alt.datum(0),
         tooltip=tooltip,
     )
@@ -126,8 +103,8 @@ def reliability_charts(run: int, diagram: Reliability, *, title: str) -> tuple[C
         f"{percent(diagram.mean_accuracy)}, {sum(row['count'] > 0 for row in rows)} bins with samples."
     )
     return (
-        Chart(title, described, _spec(alt.layer(diagonal, intervals, marks), height=240)),
-        Chart(f"{title}: samples per bin", f"Histogram of the confidences of {title}.", _spec(counts, height=70)),
+        Chart(title, described, spec_of(alt.layer(diagonal, intervals, marks), height=240)),
+        Chart(f"{title}: samples per bin", f"Histogram of the confidences of {title}.", spec_of(counts, height=70)),
     )
 
 
@@ -163,7 +140,7 @@ def _curve(labels: Sequence[str], kinds: Sequence[str], rows: list[dict[str, Any
     mark = alt.Scale(domain=list(labels), range=[MARKS[i % len(MARKS)][0] for i in runs])
     dash = alt.Scale(domain=kinds, range=[[1, 0], _DASH][: len(kinds)])
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False))
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=_axis(".0%" if is_share else "~g"))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=axis(".0%" if is_share else "~g"))
     shown = [alt.Tooltip("run:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".1%" if is_share else ".3f")]
     if len(kinds) > 1:
         shown.insert(1, alt.Tooltip("kind:N", title="on"))
@@ -175,7 +152,7 @@ def _curve(labels: Sequence[str], kinds: Sequence[str], rows: list[dict[str, Any
     targets = base.mark_point(size=90, opacity=0, filled=True).encode(**encoded, tooltip=shown)
     ends = alt.Chart(alt.Data(values=list(last.values()))).mark_point(size=55, opacity=1, filled=True)
     ends = ends.encode(**encoded, shape=alt.Shape("run:N", scale=mark, legend=None), tooltip=shown)
-    return _spec(alt.layer(lines, targets, ends), height=200)
+    return spec_of(alt.layer(lines, targets, ends), height=200)
 
 
 def _ends(title: str, rows: list[dict[str, Any]], is_share: bool) -> str:
@@ -183,14 +160,3 @@ def _ends(title: str, rows: list[dict[str, Any]], is_share: bool) -> str:
     text = percent if is_share else nats
     ends = "; ".join(f"{run}{f' on {kind}' if kind else ''}: {text(value)}" for (run, kind), value in last.items())
     return f"{title} over {max(row['epoch'] for row in rows)} epochs. Last values: {ends}."
-
-
-def _axis(number: str, *, ticks: int = 5) -> Any:
-    alt = import_optional("altair", extra="report", purpose="drawing charts")
-    return alt.Axis(format=number, tickCount=ticks, minExtent=38, labelFlush=True)
-
-
-def _spec(chart: Any, *, height: int) -> dict[str, Any]:
-    spec: dict[str, Any] = chart.properties(width="container", height=height).to_dict()
-    del spec["config"]  # the page sets one configuration for all charts
-    return spec

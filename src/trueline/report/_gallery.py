@@ -1,15 +1,12 @@
 """The training images whose belief left the given label, as data for the page."""
 
-import base64
-import io
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from trueline.contracts import import_optional
+from trueline.page import png_uri
 
 Outcome = Literal["corrected", "astray", "left a right label", "in doubt"]
 
@@ -70,29 +67,6 @@ def gallery(
         outcome = _outcome(given, top, true) if truth_is_known else "in doubt"
         samples.append(Sample(png_uri(image), position, given, top, true, w, outcome))
     return samples
-
-
-def png_uri(image: UInt8[Tensor, "channels H W"]) -> str:
-    """Return a picture as a PNG data URI, pixel by pixel.
-
-    Args:
-        image: (1 or 3, H, W) values in 0..255.
-
-    Returns:
-        Text that an ``img`` element can show without a file.
-
-    Raises:
-        ImportError: if the ``report`` extra is not installed.
-        ValueError: if there are neither 1 nor 3 channels.
-    """
-    pillow = import_optional("PIL.Image", extra="report", purpose="showing training images")
-    if image.shape[0] not in (1, 3):
-        raise ValueError(f"expected a picture with 1 or 3 channels, got shape {tuple(image.shape)}")
-    pixels = image.permute(1, 2, 0).contiguous()
-    pixels = pixels[:, :, 0] if image.shape[0] == 1 else pixels
-    file = io.BytesIO()
-    pillow.fromarray(pixels.to(torch.uint8).numpy()).save(file, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _outcome(given: int, believed: int, true: int) -> Outcome:

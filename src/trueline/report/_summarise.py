@@ -6,7 +6,8 @@ from typing import Any
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.report._score import Scored, compare, score
+from trueline.measure import Evaluation
+from trueline.report._score import compare, difference, score, shown
 from trueline.report._summary import BeliefCounts, RunSummary, Summary, Temperature
 from trueline.supervise import OBJECTIVES
 from trueline.train import Predictions, RunFolder
@@ -78,7 +79,7 @@ def read_test(folder: RunFolder) -> Predictions:
     return predictions
 
 
-def _summarise_one(label: str, folder: RunFolder) -> tuple[RunSummary, Scored, Scored | None]:
+def _summarise_one(label: str, folder: RunFolder) -> tuple[RunSummary, Evaluation, Evaluation | None]:
     test, train, beliefs = read_test(folder), folder.predictions("train"), folder.beliefs()
     if beliefs and train and len(beliefs.beliefs) != len(train.labels):
         raise ValueError(
@@ -93,12 +94,12 @@ def _summarise_one(label: str, folder: RunFolder) -> tuple[RunSummary, Scored, S
             value=fitted["temperature"],
             samples=fitted["samples"],
             wrong_labels=None if held_out is None else int((held_out.labels != held_out.true_labels).sum()),
-            scores=tempered.scores,
-            change=tempered.minus(scored),
+            scores=shown(tempered),
+            change=difference(tempered, scored),
         )
     run = RunSummary(
         label=label,
-        scores=scored.scores,
+        scores=shown(scored),
         train_samples=None if train is None else len(train.labels),
         wrong_labels=None if train is None else int((train.labels != train.true_labels).sum()),
         temperature=temperature,

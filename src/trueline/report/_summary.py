@@ -6,7 +6,7 @@ from typing import Any
 
 from trueline.numerics import Interval
 
-METRICS = ("accuracy", "log_loss", "brier", "calibration_error", "confidence_gap")
+METRICS = ("accuracy", "log_loss", "brier", "ece", "confidence_gap")
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Scores:
         accuracy: share of samples predicted right, with its Wilson interval.
         log_loss: mean log loss in nats.
         brier: mean Brier score in [0, 2].
-        calibration_error: expected calibration error over 15 bins of equal width.
+        ece: expected calibration error over 15 bins of equal width.
         confidence_gap: mean confidence minus accuracy; above zero is over-confident.
-        calibration_noise: calibration error that a perfectly calibrated model with these confidences stays
+        noise: calibration error that a perfectly calibrated model with these confidences stays
             below in 95 % of samples of this size.
     """
 
@@ -30,14 +30,14 @@ class Scores:
     accuracy: Interval
     log_loss: Interval
     brier: Interval
-    calibration_error: Interval
+    ece: Interval
     confidence_gap: Interval
-    calibration_noise: float
+    noise: float
 
     @property
-    def calibrated_within_noise(self) -> bool:
+    def within_noise(self) -> bool:
         """Whether sampling alone explains the calibration error."""
-        return self.calibration_error.value <= self.calibration_noise
+        return self.ece.value <= self.noise
 
 
 @dataclass(frozen=True)

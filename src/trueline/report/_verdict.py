@@ -1,10 +1,7 @@
 """The verdict of a report: plain sentences from its numbers, calling a difference one only beyond noise."""
 
-from trueline.numerics import Interval
-from trueline.report._summary import BeliefCounts, Comparison, RunSummary, Scores, Summary, Temperature
-
-NBSP = "\N{NO-BREAK SPACE}"
-_MINUS = "\N{MINUS SIGN}"
+from trueline.page import compare_in_words, percent, points, sentence_case
+from trueline.report._summary import BeliefCounts, RunSummary, Scores, Summary, Temperature
 
 
 def verdict(summary: Summary) -> tuple[str, ...]:
@@ -18,43 +15,12 @@ def verdict(summary: Summary) -> tuple[str, ...]:
     """
     runs = summary.runs
     paragraphs = [_lead(runs)]
-    paragraphs += [_comparison(comparison) for comparison in summary.comparisons]
+    paragraphs += [sentence_case(compare_in_words(c.label, c.baseline, c.before, c.after)) for c in summary.comparisons]
     if len(runs) > 1 and not summary.comparisons:
         paragraphs.append("The runs were not tested on the same samples, so their differences are not judged here.")
     paragraphs.append(" ".join(_calibration(run, alone=len(runs) == 1) for run in runs))
     paragraphs += [_beliefs(run.label, run.beliefs, alone=len(runs) == 1) for run in runs if run.beliefs]
     return tuple(paragraphs)
-
-
-def percent(share: float) -> str:
-    """Return a share as text in percent, such as ``71.4 %``."""
-    return f"{_signed(100 * share, 1)}{NBSP}%"
-
-
-def points(share: float) -> str:
-    """Return a difference of shares as text in percentage points, without the unit."""
-    return _signed(100 * share, 1)
-
-
-def nats(value: float) -> str:
-    """Return a score as text with three digits, without the unit."""
-    return _signed(value, 3)
-
-
-def span(interval: Interval, unit: str) -> str:
-    """Return the ends of an interval as text.
-
-    Args:
-        interval: the interval.
-        unit: ``"points"`` for shares, which are shown in percentage points, or ``"nats"`` for other scores.
-
-    Returns:
-        Text such as ``18.3 to 27.8``, or ``too few samples to tell``.
-    """
-    if interval.high == float("inf"):
-        return "too few samples to tell"
-    text = points if unit == "points" else nats
-    return f"{text(interval.low)} to {text(interval.high)}"
 
 
 def _lead(runs: tuple[RunSummary, ...]) -> str:
@@ -68,7 +34,7 @@ def _lead(runs: tuple[RunSummary, ...]) -> str:
         subject = "the network" if len(runs) == 1 else run.label
         text = f"{subject}{own} is right on {percent(run.scores.accuracy.value)}{sample} {_claim(run.scores)}."
         sentences.append(f"{shared}, {text}" if i == 0 and shared else text)
-    return " ".join(_start(sentence) for sentence in sentences)
+    return " ".join(sentence_case(sentence) for sentence in sentences)
 
 
 def _training(run: RunSummary) -> str:
@@ -88,47 +54,15 @@ def _claim(scores: Scores) -> str:
     return f"while claiming only {claimed}: it is under-confident by {points(-gap.value)} points"
 
 
-def _comparison(c: Comparison) -> str:
-    accuracy = c.before["accuracy"]
-    if accuracy.excludes_zero:
-        more, size = ("more", accuracy) if accuracy.value > 0 else ("less", _negated(accuracy))
-        first = (
-            f"{c.label} is right {more} often than {c.baseline}, by {points(size.value)} points "
-            f"(95{NBSP}% interval {span(size, 'points')})."
-        )
-    else:
-        first = (
-            f"In accuracy, {c.label} and {c.baseline} show no difference beyond noise "
-            f"({points(accuracy.value)} points, 95{NBSP}% interval {span(accuracy, 'points')})."
-        )
-    second = f"{_change('Its log loss', c.before['log_loss'], 'nats')}, and "
-    second += f"{_change('its calibration error', c.before['calibration_error'], 'points')}."
-    sentences = [_start(first), second]
-    if c.after:
-        sentences.append(
-            f"With a temperature fitted to each, {_change('its log loss', c.after['log_loss'], 'nats')}, and "
-            f"{_change('its calibration error', c.after['calibration_error'], 'points')}."
-        )
-    return " ".join(sentences)
-
-
-def _change(what: str, difference: Interval, unit: str) -> str:
-    if not difference.excludes_zero:
-        return f"{what} shows no difference beyond noise ({span(difference, unit)})"
-    way, size = ("higher", difference) if difference.value > 0 else ("lower", _negated(difference))
-    text = points if unit == "points" else nats
-    return f"{what} is {way} by {text(size.value)} {unit} ({span(size, unit)})"
-
-
 def _calibration(run: RunSummary, *, alone: bool) -> str:
     whom = "" if alone else f"For {run.label}, "
-    error = run.scores.calibration_error.value
+    error = run.scores.ece.value
     if run.temperature is None:
         sentence = f"{whom}no temperature was fitted: there are no calibration samples. The calibration error is "
-        return _start(f"{sentence}{points(error)} points, {_against_noise(run.scores)}.")
+        return sentence_case(f"{sentence}{points(error)} points, {_against_noise(run.scores)}.")
     t = run.temperature
     fitted = f"{whom}a temperature of {t.value:.2f}, fitted on {_fitted_on(t)},"
-    after, change = t.scores.calibration_error.value, t.change["calibration_error"]
+    after, change = t.scores.ece.value, t.change["ece"]
     if not change.excludes_zero:
         effect = (
             f"leaves the calibration error at {points(after)} points ({points(error)} before), "
@@ -137,7 +71,7 @@ def _calibration(run: RunSummary, *, alone: bool) -> str:
     else:
         verb = "raises" if change.value > 0 else "lowers"
         effect = f"{verb} the calibration error from {points(error)} to {points(after)} points"
-    return _start(f"{fitted} {effect}; what remains is {_against_noise(t.scores)}.")
+    return sentence_case(f"{fitted} {effect}; what remains is {_against_noise(t.scores)}.")
 
 
 def _fitted_on(t: Temperature) -> str:
@@ -150,9 +84,9 @@ def _fitted_on(t: Temperature) -> str:
 
 
 def _against_noise(scores: Scores) -> str:
-    if scores.calibrated_within_noise:
+    if scores.within_noise:
         return f"within noise for {scores.samples:,} samples"
-    limit = points(scores.calibration_noise)
+    limit = points(scores.noise)
     return f"more than noise explains (up to {limit} points for {scores.samples:,} samples)"
 
 
@@ -168,17 +102,3 @@ def _beliefs(label: str, counts: BeliefCounts, *, alone: bool) -> str:
         f"true class and {counts.moved_astray:,} to another wrong one; {counts.kept_wrong:,} are still believed. "
         f"They {left}."
     )
-
-
-def _negated(interval: Interval) -> Interval:
-    return Interval(-interval.value, -interval.high, -interval.low)
-
-
-def _signed(value: float, digits: int) -> str:
-    """Round; a minus sign only where a digit other than zero follows it."""
-    text = f"{abs(value):.{digits}f}"
-    return f"{_MINUS}{text}" if value < 0 and float(text) > 0 else text
-
-
-def _start(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]

@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trueline.contracts import import_optional
 from trueline.measure import reliability
-from trueline.report._charts import MARKS, belief_curves, bin_rows, colour, learning_curves, reliability_charts
+from trueline.page import MARKS, colour, render_page
+from trueline.report._charts import belief_curves, bin_rows, learning_curves, reliability_charts
 from trueline.report._gallery import Outcome, gallery
 from trueline.report._references import references_of
-from trueline.report._score import BINS, RESAMPLES
-from trueline.report._scripts import PageCharts, chart_runtime, policy_hash
+from trueline.report._score import BINS
 from trueline.report._summarise import read_test, summarise
 from trueline.report._summary import METRICS, RunSummary
-from trueline.report._verdict import nats, percent, points, span, verdict
+from trueline.report._verdict import verdict
 from trueline.train import RunFolder, write_atomically
 
-_HERE = Path(__file__).parent
+_TEMPLATE = Path(__file__).parent / "_template.html.j2"
 _AT_ONCE = 24  # images of one outcome shown before the reader asks for more
-_UNITS = {"accuracy": "points", "calibration_error": "points", "confidence_gap": "points"}
+_UNITS = {"accuracy": "points", "ece": "points", "confidence_gap": "points"}
 _HEADINGS: dict[Outcome, str] = {
     "corrected": "Wrong labels that were corrected",
     "astray": "Wrong labels whose belief moved to another wrong class",
@@ -52,43 +51,30 @@ def write_report(runs: Sequence[RunFolder | Path], out: Path) -> Path:
 
 
 def _render(folders: Sequence[RunFolder]) -> str:
-    jinja = import_optional("jinja2", extra="report", purpose="writing a report")
-    markup = import_optional("markupsafe", extra="report", purpose="writing a report").Markup
     configs, summary = [folder.config() for folder in folders], summarise(folders)
     labels = [run.label for run in summary.runs]
     histories = [folder.metrics() for folder in folders]
-    vega, runtime = chart_runtime(), (_HERE / "_runtime.js").read_text(encoding="utf-8")
-    page = PageCharts()
-    environment = jinja.Environment(
-        loader=jinja.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja.StrictUndefined,
-    )  # fmt: skip
-    text: str = environment.get_template("_template.html.j2").render(
-        title=_title(labels, configs),
-        written=_written(folders),
-        verdict=verdict(summary),
-        runs=[_run_view(i, run, folders[i], configs[i], histories[i]) for i, run in enumerate(summary.runs)],
-        comparisons=summary.comparisons,
-        metrics=METRICS,
-        units={name: _UNITS.get(name, "nats") for name in METRICS},
-        curves=learning_curves(labels, histories),
-        belief_curves=belief_curves(labels, histories),
-        galleries=[view for run, folder in zip(summary.runs, folders, strict=True) if (view := _gallery(run, folder))],
-        validated=any(row.get("validation") for history in histories for row in history),
-        noisy=any(run.wrong_labels for run in summary.runs),
-        references=list(dict.fromkeys(str(r) for config in configs for r in references_of(config))),
-        bins=BINS,
-        resamples=f"{RESAMPLES:,}",
-        at_once=_AT_ONCE,
-        percent=percent, points=points, nats=nats, span=span,
-        place=page.place,
-        charts=lambda: markup(page.to_json()),
-        style=markup((_HERE / "_style.css").read_text(encoding="utf-8")),
-        vega=markup(vega),
-        runtime=markup(runtime),
-        script_hashes=" ".join(policy_hash(script) for script in (vega, runtime)),
-    )  # fmt: skip
-    return text
+    words = {
+        "kind": "report",
+        "title": _title(labels, configs),
+        "written": _written(folders),
+        "verdict": verdict(summary),
+        "runs": [_run_view(i, run, folders[i], configs[i], histories[i]) for i, run in enumerate(summary.runs)],
+        "comparisons": summary.comparisons,
+        "metrics": METRICS,
+        "units": {name: _UNITS.get(name, "nats") for name in METRICS},
+        "curves": learning_curves(labels, histories),
+        "belief_curves": belief_curves(labels, histories),
+        "galleries": [
+            view for run, folder in zip(summary.runs, folders, strict=True) if (view := _gallery(run, folder))
+        ],
+        "validated": any(row.get("validation") for history in histories for row in history),
+        "noisy": any(run.wrong_labels for run in summary.runs),
+        "references": list(dict.fromkeys(str(r) for config in configs for r in references_of(config))),
+        "bins": BINS,
+        "at_once": _AT_ONCE,
+    }
+    return render_page(_TEMPLATE, words)
 
 
 def _run_view(

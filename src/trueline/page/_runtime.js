@@ -1,4 +1,5 @@
-(() => {
+// Draws every chart of the page; scripts after this one find each chart's view by its id.
+const pageCharts = (() => {
   "use strict";
   const plain = getComputedStyle(document.documentElement).getPropertyValue("--plain");
   const config = {
@@ -22,11 +23,14 @@
   };
   // The expression interpreter lets the page forbid code made from text.
   const options = { actions: false, ast: true, config, renderer: "svg" };
-  for (const [id, spec] of Object.entries(JSON.parse(document.getElementById("charts").textContent))) {
+  const draw = ([id, spec]) => {
     const place = document.getElementById(id);
-    vegaEmbed(place, spec, options).catch((error) => {
+    const drawn = vegaEmbed(place, spec, options).then((result) => result.view);
+    drawn.catch((error) => {
       place.textContent = `This chart could not be drawn: ${error.message}`;
       console.error(error);
     });
-  }
+    return [id, drawn];
+  };
+  return Object.fromEntries(Object.entries(JSON.parse(document.getElementById("charts").textContent)).map(draw));
 })();
