@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trueline.train import RunFolder, load_config, with_overrides
@@ -15,12 +16,13 @@ from trueline.train import RunFolder, load_config, with_overrides
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def _run(name: str, folder: Path) -> str:
+def _run(name: str, folder: Path, *arguments: str) -> str:
     """Run a copy of one example in an empty folder and return what it prints."""
     shutil.copy(EXAMPLES / name, folder)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+    command = [sys.executable, name, *arguments]
     done = subprocess.run(
-        [sys.executable, name], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -41,6 +43,8 @@ def _lines_of_code(source: str) -> int:
 
 def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == {
+        "audit_arrays.py",
+        "audit_cifar10.py",
         "calibrate_saved_predictions.py",
         "dps_in_a_plain_loop.py",
         "train.toml",
@@ -77,6 +81,41 @@ def test_the_known_temperature_is_recovered_and_the_error_falls(tmp_path: Path) 
     assert accuracies[0] == accuracies[1]
     bins = re.findall(r"^ +[\d.]+ +[\d.]+ +[\d.]+ to [\d.]+ +(\d+)$", printed, flags=re.MULTILINE)
     assert sum(int(count) for count in bins) == 10_000
+
+
+def test_two_classifiers_are_audited_side_by_side_from_arrays(tmp_path: Path) -> None:
+    printed = _run("audit_arrays.py", tmp_path)
+    temperature = _number(r"Random forest is under-confident by .* A temperature of ([\d.]+) repairs", printed)
+    assert temperature < 0.5
+    assert re.search(r"Its log loss is higher by 0\.\d+ nats", printed)
+    page = tmp_path / "runs" / "audit-digits.html"
+    assert f"page: {page.relative_to(tmp_path)}" in printed
+    assert "data:image/png;base64," in page.read_text(encoding="utf-8")
+
+
+def test_published_networks_are_audited_on_their_pictures(
+    tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUELINE_CACHE", str(tmp_path / "cache"))
+    printed = _run("audit_cifar10.py", tmp_path, str(shared_data), "--samples", "300")
+    assert re.search(r"^Over-confident by \d", printed, re.MULTILINE)
+    for name in ("ResNet-20", "ResNet-56"):  # the gap of both is about five points
+        assert re.search(rf"^{name} is over-confident by \d", printed, re.MULTILINE)
+    folder = tmp_path / "runs" / "audit-cifar10"
+    for name in ("resnet20", "resnet56"):
+        with np.load(folder / f"{name}.npz") as saved:
+            assert set(saved) == {"logits", "labels", "images", "class_names"}
+            assert saved["images"].shape == (300, 32, 32, 3)
+            assert saved["images"].dtype == np.uint8
+            assert (saved["logits"].argmax(axis=1) == saved["labels"]).mean() > 0.88
+    for name in ("resnet20", "both"):
+        assert "data:image/png;base64," in (folder / f"{name}.html").read_text(encoding="utf-8")
+
+
+def test_without_its_data_the_example_says_what_it_needs(tmp_path: Path) -> None:
+    printed = _run("audit_cifar10.py", tmp_path, "nowhere")
+    assert printed.startswith("This example needs nowhere/cifar10, which is not there.")
+    assert {path.name for path in tmp_path.iterdir()} == {"audit_cifar10.py"}
 
 
 def test_a_data_set_of_ones_own_trains_and_is_reported(tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ MAY_IMPORT = {
     "measure": FOUNDATION,
     "train": FOUNDATION | METHODS,
     "recipes": FOUNDATION | METHODS | {"train"},
-    "report": FOUNDATION | METHODS | {"train"},
-    "cli": FOUNDATION | METHODS | {"train", "recipes", "report"},
+    "page": FOUNDATION | {"measure"},
+    "report": FOUNDATION | METHODS | {"train", "page"},
+    "predictions": FOUNDATION | {"train"},
+    "auditing": FOUNDATION | METHODS | {"train", "page", "predictions"},
+    "cli": FOUNDATION | METHODS | {"page", "train", "predictions", "recipes", "report", "auditing"},
 }
 OPTIONAL = {
     "PIL", "altair", "captum", "datasets", "jinja2", "pandas", "pyarrow", "ray", "scipy", "sklearn", "torchvision",

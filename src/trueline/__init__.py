@@ -5,31 +5,39 @@ little more than importing PyTorch.
 """
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
 
 _GROUPS = (
+    "auditing",
     "calibrate",
     "contracts",
     "data",
     "measure",
     "models",
     "numerics",
+    "page",
+    "predictions",
     "recipes",
     "report",
     "supervise",
     "train",
 )
 
-__all__ = ["__version__", *_GROUPS]
+_VERBS = {"audit": "auditing"}  # functions to start from, and the group that holds each
+
+__all__ = ["__version__", *_GROUPS, *_VERBS]
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import the group called ``name`` the first time it is asked for (PEP 562)."""
+def __getattr__(name: str) -> Any:
+    """Import the group called ``name``, or the one that holds it, the first time it is asked for (PEP 562)."""
     if name in _GROUPS:
         return importlib.import_module(f"trueline.{name}")
-    raise AttributeError(f"module 'trueline' has no attribute {name!r}; its groups are {', '.join(_GROUPS)}")
+    if name in _VERBS:
+        return getattr(importlib.import_module(f"trueline.{_VERBS[name]}"), name)
+    known = ", ".join(_GROUPS)
+    raise AttributeError(f"module 'trueline' has no attribute {name!r}; its groups are {known}")
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from trueline.calibrate import TemperatureScaling
 from trueline.data import normalisation
 from trueline.models import MLP
-from trueline.train import Interrupted, NonFiniteLossError, RunConfig, RunFolder, train
+from trueline.train import Interrupted, NonFiniteLossError, RunConfig, RunFolder, _loop, train
 from trueline.train import _session as session_module
 from trueline.train._checkpoint import read_checkpoint
 from trueline.train._data import make_splits
@@ -46,6 +46,7 @@ def test_a_run_writes_every_file_it_promises(config: RunConfig, tmp_path: Path) 
         "environment.json",
         "predictions.safetensors",
         "beliefs.safetensors",
+        "mistakes.safetensors",
         "calibration.json",
         "checkpoints/last.safetensors",
         "checkpoints/best.safetensors",
@@ -116,6 +117,21 @@ def test_beliefs_come_with_pictures_of_those_that_left_their_label(config: RunCo
     assert isinstance(parts.train.inputs, torch.Tensor)
     expected = (parts.train.inputs[beliefs.positions].float() * (255 / 16)).round()
     assert torch.equal(beliefs.images.float(), expected)
+
+
+def test_the_surest_mistakes_come_with_their_pictures(config: RunConfig, tmp_path: Path) -> None:
+    run, parts = train(config, tmp_path / "run", progress=False), make_splits(config)
+    mistakes, test = run.mistakes(), run.predictions("test")
+    assert mistakes is not None
+    assert test is not None
+    confidence, prediction = test.logits.softmax(1).max(1)
+    wrong = (prediction != test.true_labels).nonzero().squeeze(1)
+    assert set(mistakes.positions.tolist()) <= set(wrong.tolist())
+    assert len(mistakes.positions) == min(200, len(wrong))
+    assert (confidence[mistakes.positions].diff() <= 1e-6).all()
+    assert isinstance(parts.test.inputs, torch.Tensor)
+    expected = (parts.test.inputs[mistakes.positions].float() * (255 / 16)).round()
+    assert torch.equal(mistakes.images.float(), expected)
 
 
 def test_without_memory_validation_and_calibration_their_files_are_left_out(config: RunConfig, tmp_path: Path) -> None:
@@ -357,7 +373,9 @@ def test_a_change_of_surroundings_is_told(
         _at_step(patch, 2, lambda _: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
             train(config, tmp_path / "run", progress=False)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    # Patching PyTorch's own count would leave the process with that many threads: a run restores what it found.
+    described = _loop.describe_environment
+    monkeypatch.setattr(_loop, "describe_environment", lambda *surroundings: described(*surroundings) | {"threads": 99})
     train(config, tmp_path / "run", resume=True)
     written = capsys.readouterr().err
     assert "small: going on after step 3" in written

@@ -24,6 +24,7 @@ def test_an_unfinished_run_has_no_results(run: RunFolder) -> None:
     assert run.metrics() == []
     assert run.predictions("test") is None
     assert run.beliefs() is None
+    assert run.mistakes() is None
     assert run.calibration() is None
     assert not run.is_finished()
 

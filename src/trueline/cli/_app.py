@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import trueline
+from trueline.cli._audit import audit
 from trueline.cli._cite import cite
 from trueline.cli._demo import demo
 from trueline.cli._methods import methods
@@ -18,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, train, report, reproduce, methods, cite):
+for verb in (demo, audit, train, report, reproduce, methods, cite):
     app.command()(verb)
 
 

@@ -9,9 +9,11 @@ from trueline.cli._exit import plain_errors
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the two runs and the report.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for the two runs, the report and the audit.")] = Path("demo"),
 ) -> None:
-    """Train one network twice on digits with 40 % wrong labels, and report what honest targets change."""
+    """Train one network twice on digits with 40 % wrong labels, report what honest targets change, and audit both."""
+    from trueline.auditing import audit_predictions
+    from trueline.predictions import read_predictions
     from trueline.recipes import demo_runs
     from trueline.report import write_report
     from trueline.train import train
@@ -21,6 +23,10 @@ def demo(
         for name, config in demo_runs().items():
             typer.echo(f"training with {name}")
             runs.append(train(config, out / name, resume=True))
-        typer.echo("writing the report")
-        path = write_report(runs, out / "report.html")
-    typer.echo(f"done: open {path}")
+        typer.echo("writing the report and the audit")
+        report = write_report(runs, out / "report.html")
+        found = audit_predictions(
+            [read_predictions(run.path) for run in runs], title="Digits learned from wrong labels"
+        )
+        audit = found.write_html(out / "audit.html")
+    typer.echo(f"done: open {report}, what honest targets change, and {audit}, what the probabilities are worth")

@@ -9,6 +9,7 @@ from trueline.contracts._cross_fit import cross_fit
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._optional import import_optional
 from trueline.contracts._predictions import (
+    SUM_TOLERANCE,
     check_labels,
     check_predictions,
     check_weight,
@@ -21,6 +22,7 @@ from trueline.contracts._predictions import (
 from trueline.contracts._target_builder import TargetBuilder
 
 __all__ = [
+    "SUM_TOLERANCE",
     "Calibrator",
     "Catalogue",
     "Facts",

@@ -43,7 +43,8 @@ def evaluate(
 
     Returns:
         The measures. Accuracies have Wilson intervals, means of scores those of their standard error, calibration
-        errors the reflected bootstrap and areas the percentile bootstrap.
+        errors the reflected bootstrap and areas the percentile bootstrap. The interval of a calibration error leaves out
+        zero for a calibrated model too, whose binned error is above zero: hold such an error against ``noise``.
 
     Raises:
         ValueError: if the predictions, labels, weights or groups are not what is described above.

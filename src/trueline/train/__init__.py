@@ -18,7 +18,7 @@ from trueline.train._interrupt import Interrupted
 from trueline.train._load_model import load_model
 from trueline.train._loop import train
 from trueline.train._non_finite import NonFiniteLossError
-from trueline.train._run_folder import Beliefs, Predictions, RunFolder, write_atomically
+from trueline.train._run_folder import Beliefs, Pictures, Predictions, RunFolder, write_atomically
 from trueline.train._schedule import learning_rate_factor
 
 __all__ = [  # noqa: RUF022  grouped by what they are
@@ -39,6 +39,7 @@ __all__ = [  # noqa: RUF022  grouped by what they are
     "with_overrides",
     # run folders
     "Beliefs",
+    "Pictures",
     "Predictions",
     "RunFolder",
     "write_atomically",

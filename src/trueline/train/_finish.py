@@ -1,10 +1,11 @@
 """The results of a run, from its final weights."""
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from trueline.calibrate import TemperatureScaling
+from trueline.contracts import read_hits
 from trueline.data import Examples
 from trueline.train._checkpoint import read_checkpoint
 from trueline.train._environment import utc_now
@@ -38,6 +39,10 @@ def write_results(run: RunFolder, session: Session) -> None:
     beliefs = session.objective.beliefs()
     if beliefs is not None:
         run.write_tensors("beliefs.safetensors", _beliefs(session.splits.train, beliefs))
+    test = session.splits.test
+    positions = _mistakes(test, logits["test"])
+    if len(positions):
+        run.write_tensors("mistakes.safetensors", {"images": _pictures(test, positions), "positions": positions})
     if "calibration" in logits:
         labels = session.splits.calibration.true_labels
         scaling = TemperatureScaling().fit(labels, logits=logits["calibration"])
@@ -60,19 +65,29 @@ def _predictions(name: str, examples: Examples, logits: Tensor) -> dict[str, Ten
 
 def _beliefs(train: Examples, beliefs: Float[Tensor, "N C"]) -> dict[str, Tensor]:
     weight, believed = beliefs.max(dim=1)
-    left = (believed != train.labels).nonzero().squeeze(1)
-    positions = left[weight[left].argsort(descending=True, stable=True)][:SHOWN_IMAGES]
-    if len(train.input_shape) != 3 or train.input_shape[0] not in PICTURE_CHANNELS:
-        positions = positions[:0]
+    positions = _surest(train, believed != train.labels, weight)
     return {"beliefs": beliefs, "images": _pictures(train, positions), "positions": positions}
 
 
-def _pictures(train: Examples, positions: Tensor) -> UInt8[Tensor, "K channels H W"]:
+def _mistakes(test: Examples, logits: Float[Tensor, "N C"]) -> Int64[Tensor, " K"]:
+    confidence, hits = read_hits(test.true_labels, logits=logits)
+    return _surest(test, ~hits, confidence)
+
+
+def _surest(examples: Examples, chosen: Bool[Tensor, " N"], weight: Float[Tensor, " N"]) -> Int64[Tensor, " K"]:
+    """Return the chosen samples of the largest weights; none where the inputs are no pictures."""
+    if len(examples.input_shape) != 3 or examples.input_shape[0] not in PICTURE_CHANNELS:
+        return torch.zeros(0, dtype=torch.int64)
+    found = chosen.nonzero().squeeze(1)
+    return found[weight[found].argsort(descending=True, stable=True)][:SHOWN_IMAGES]
+
+
+def _pictures(examples: Examples, positions: Int64[Tensor, " K"]) -> UInt8[Tensor, "K channels H W"]:
     if not len(positions):
         return torch.zeros((0, 1, 1, 1), dtype=torch.uint8)
-    values = torch.stack([train.inputs[int(position)] for position in positions])
+    values = torch.stack([examples.inputs[int(position)] for position in positions])
     if values.dtype == torch.uint8:
-        scaled = values.float() / train.value_range
+        scaled = values.float() / examples.value_range
     else:  # their range is not known
         scaled = (values - values.min()) / (values.max() - values.min()).clamp_min(torch.finfo(values.dtype).tiny)
     return (255 * scaled).round().clamp(0, 255).to(torch.uint8)

@@ -50,13 +50,27 @@ class Beliefs:
     positions: Int64[Tensor, " K"]
 
 
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What some samples look like.
+
+    Args:
+        images: (K, C, H, W) pixels in 0..255.
+        positions: (K,) the places of those samples in their split.
+    """
+
+    images: UInt8[Tensor, "K channels H W"]
+    positions: Int64[Tensor, " K"]
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run on disk. Every file is replaced as a whole, so what can be read is complete.
 
     ``config.toml`` what was asked for; ``metrics.jsonl`` one line a finished epoch; ``predictions.safetensors``;
-    ``beliefs.safetensors`` for objectives with a memory; ``calibration.json`` with a calibration split;
-    ``environment.json``; ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``.
+    ``beliefs.safetensors`` for objectives with a memory; ``mistakes.safetensors`` with the pictures of the surest wrong
+    test predictions, where the inputs are images; ``calibration.json`` with a calibration split; ``environment.json``;
+    ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``.
 
     Args:
         path: the folder.
@@ -129,6 +143,18 @@ class RunFolder:
         """
         tensors = _read_tensors(self.path / "beliefs.safetensors")
         return Beliefs(**tensors) if tensors else None
+
+    def mistakes(self) -> Pictures | None:
+        """Return the pictures of the wrong test predictions, the most confident first.
+
+        Returns:
+            The pictures, or None if the run is not finished, nothing is wrong or the inputs are no images.
+
+        Raises:
+            ValueError: if the file is damaged.
+        """
+        tensors = _read_tensors(self.path / "mistakes.safetensors")
+        return Pictures(**tensors) if tensors else None
 
     def calibration(self) -> dict[str, Any] | None:
         """Return the fitted calibration, or None without one.

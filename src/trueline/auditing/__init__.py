@@ -1,0 +1,30 @@
+"""Audits: a trained model's saved predictions, judged and explained."""
+
+from trueline.auditing._audit import Audit, audit, audit_predictions
+from trueline.auditing._gate import Condition, parse_condition
+from trueline.auditing._records import (
+    ClassRow,
+    Comparison,
+    Detection,
+    GroupRow,
+    Mistake,
+    ModelAudit,
+    Sweep,
+    Temperature,
+)
+
+__all__ = [
+    "Audit",
+    "ClassRow",
+    "Comparison",
+    "Condition",
+    "Detection",
+    "GroupRow",
+    "Mistake",
+    "ModelAudit",
+    "Sweep",
+    "Temperature",
+    "audit",
+    "audit_predictions",
+    "parse_condition",
+]
