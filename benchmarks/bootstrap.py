@@ -28,7 +28,7 @@ from trueline.measure import Outcomes, calibration_error, read_outcomes
 from trueline.measure import _calibration_error as calibration
 from trueline.measure import _ks as ks
 from trueline.measure import _smooth as smooth
-from trueline.measure._resampling import Cells, gather_cells, statistics
+from trueline.measure._cells import Cells, gather_cells, statistics
 from trueline.numerics import bin_index, equal_width_edges
 
 CLASSES = 10

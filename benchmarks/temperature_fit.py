@@ -4,8 +4,7 @@ The peers are scikit-learn, by the solver inside ``CalibratedClassifierCV(method
 around it, which costs it least; and netcal's ``TemperatureScaling``, which takes probabilities and gets them in double
 precision. All get the same logits in double precision. Before timing, the temperatures must agree within 0.1 %, and our
 log loss on the fitted samples must be no larger. Data: 5,000 logits of a ResNet-50 on CIFAR-10 where they are at hand,
-synthetic ones of that size otherwise; and 5,000 synthetic ones of 100 classes, over-confident by a temperature of 1.4.
-Goal: faster than both.
+synthetic ones of that size otherwise; and 5,000 synthetic ones of 100 classes. Goal: faster than both.
 
     python benchmarks/temperature_fit.py [--out PATH]
 """

@@ -86,6 +86,7 @@ def test_failures_name_the_weakest_class_and_group_only_beyond_noise() -> None:
     named = audit(labels, logits=spoiled, groups=groups, class_names=["a", "b", "cat", "d"]).verdict[1]
     assert "The class recognised least is cat, on" in named
     assert "The least accurate group is night, right on" in named
+    assert "The class recognised least is class 2, on" in audit(labels, logits=spoiled).verdict[1]
 
 
 def test_confident_mistakes_are_counted() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -108,6 +109,14 @@ def test_blocks_and_processes_give_what_one_call_gives(weighted: bool) -> None:
             assert merged.scores[name].low == pytest.approx(interval.low, abs=1e-9), name
     assert torch.equal(merged.confusion, whole.confusion)
     assert merged.noise == pytest.approx(whole.noise, abs=1e-12)
+
+
+def test_an_evaluator_travels_between_processes() -> None:
+    labels, logits = predictions(120, classes=3)
+    halves = [Evaluator(3).add(labels[part], logits=logits[part]) for part in (slice(0, 50), slice(50, 120))]
+    first, second = (pickle.loads(pickle.dumps(half)) for half in halves)
+    whole = evaluate(labels, logits=logits).scores
+    assert first.merge(second).result().scores["ece"] == whole["ece"]
 
 
 def test_merging_leaves_both_as_they_were_and_refuses_others() -> None:

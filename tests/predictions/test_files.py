@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from trueline.predictions import PredictionSet, _checked_blocks, read_predictions, sample_rows
+from trueline.train import RunConfig, train
 
 SAMPLES, CLASSES = 11, 3
 LABELS = np.arange(SAMPLES) % CLASSES
@@ -565,3 +566,59 @@ def test_real_files_stream_as_they_are(shared_data: Path, monkeypatch: pytest.Mo
             assert (predictions.labels.numpy() == arrays[f"{start}labels"]).all()
             assert (_values(predictions) == arrays[f"{start}{predictions.kind}"]).all()
         assert (predictions.held_out is not None) == bool(start)
+
+
+# Without labels, as for samples from outside the classes
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors", "csv", "parquet"])
+def test_labels_may_be_missing_where_nobody_asks_for_them(ending: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((7, 3))
+    path = tmp_path / f"outside.{ending}"
+    if ending == "npz":
+        np.savez(path, logits=values)
+    elif ending == "safetensors":
+        save_file({"logits": torch.from_numpy(values)}, path)
+    else:
+        arrow = pytest.importorskip("pyarrow")
+        table = arrow.table({f"logit_{k}": values[:, k] for k in range(3)})
+        if ending == "csv":
+            pytest.importorskip("pyarrow.csv").write_csv(table, path)
+        else:
+            pytest.importorskip("pyarrow.parquet").write_table(table, path)
+    found = read_predictions(path, labelled=False)
+    assert found.labels.tolist() == [0] * 7
+    assert found.source.endswith(f"of outside.{ending}")
+    assert " and " not in found.source
+    np.testing.assert_allclose(torch.cat(list(found.blocks())).numpy(), values)
+    with pytest.raises(ValueError, match="labels"):
+        read_predictions(path)
+
+
+def test_labels_that_are_there_are_read_all_the_same(tmp_path: Path) -> None:
+    np.savez(tmp_path / "m.npz", probs=np.array([[0.2, 0.8]]), labels=[1])
+    assert read_predictions(tmp_path / "m.npz", labelled=False).labels.tolist() == [1]
+
+
+# Pictures of a run
+
+
+def test_a_run_shows_the_pictures_it_kept(tmp_path: Path) -> None:
+    config = {
+        "name": "small",
+        "data": {"name": "digits", "train_size": 200},
+        "model": {"name": "mlp", "hidden": [16]},
+        "objective": {"name": "cross_entropy"},
+        "optimizer": {"name": "sgd", "learning_rate": 0.1},
+        "training": {"epochs": 1, "batch_size": 50, "device": "cpu"},
+    }
+    run = train(RunConfig.model_validate(config), tmp_path / "run", progress=False)
+    found, kept = read_predictions(run.path), run.mistakes()
+    assert kept is not None
+    assert found.images is not None
+    chosen = kept.positions[[2, 0]]
+    assert torch.equal(found.images(chosen), kept.images[[2, 0]])
+    right = next(row for row in range(len(found)) if row not in kept.positions.tolist())
+    with pytest.raises(ValueError, match="surest mistakes only"):
+        found.images(torch.tensor([right]))
+    assert read_predictions(run.path, split="train").images is None

@@ -1,6 +1,7 @@
 """Audits: a trained model's saved predictions, judged and explained."""
 
-from trueline.auditing._audit import Audit, audit, audit_predictions
+from trueline.auditing._audit import Audit, audit_predictions
+from trueline.auditing._audit_arrays import audit
 from trueline.auditing._gate import Condition, parse_condition
 from trueline.auditing._records import (
     ClassRow,

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trueline.measure import Evaluation
 
+_MANY = 0.01  # share of saturated confidences from which they are worth a word
 _NAMED = 5  # classes listed by name before the rest is counted
 
 
@@ -24,7 +25,7 @@ def notes_on(evaluation: Evaluation, names: Sequence[str], kind: str) -> list[st
     rows, confusion = evaluation.outcomes, evaluation.confusion
     found = [_shift(confusion), *_absent(confusion, names)]
     certain = int((rows.confidence == 1).sum())
-    if certain:
+    if certain >= _MANY * len(rows):
         found.append(
             f"{certain:,} of {len(rows):,} confidences are exactly 1: the precision of the numbers ends there"
             + ("." if kind == "logits" else ", so logits would say more.")

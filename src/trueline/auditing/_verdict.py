@@ -113,8 +113,8 @@ def _weakest_class(model: ModelAudit, accuracy: float) -> list[str]:
         return []
     row = min(weak, key=lambda row: row.recall.value)
     return [
-        f"The class recognised least is {row.name}, on {percent(row.recall.value)} of its {row.samples:,} samples "
-        f"({_ends(row.recall)})."
+        f"The class recognised least is {_named(row.name, 'class')}, on {percent(row.recall.value)} of its "
+        f"{row.samples:,} samples ({_ends(row.recall)})."
     ]
 
 
@@ -125,9 +125,13 @@ def _weakest_group(model: ModelAudit, accuracy: float) -> list[str]:
     row = min(weak, key=lambda row: row.evaluation.scores["accuracy"].value)
     interval = row.evaluation.scores["accuracy"]
     return [
-        f"The least accurate group is {row.name}, right on {percent(interval.value)} of {_samples(row.evaluation)} "
-        f"({_ends(interval)})."
+        f"The least accurate group is {_named(row.name, 'number')}, right on {percent(interval.value)} of "
+        f"{_samples(row.evaluation)} ({_ends(interval)})."
     ]
+
+
+def _named(name: str, noun: str) -> str:
+    return f"{noun} {name}" if name.isdigit() else name
 
 
 def _detection(row: Detection) -> str:

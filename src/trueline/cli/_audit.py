@@ -90,7 +90,8 @@ def _print(found: "Audit") -> None:
     if not console.is_terminal:
         console.width = 240  # a file has no edge to fold at
     for paragraph in found.verdict:
-        console.print(Text(paragraph), "")
+        console.print(Text(paragraph), soft_wrap=not console.is_terminal)
+        console.print()
     table = Table(show_edge=False)
     table.add_column("measure")
     states = [(model.name, "as given", model.evaluation) for model in found.models]
@@ -107,7 +108,8 @@ def _print(found: "Audit") -> None:
         unit = "%" if facts.unit == "points" else facts.unit
         values = [Text(f"{text(interval.value)}  [{span(interval, kind)}]") for interval, kind in cells]
         table.add_row(Text(f"{facts.title} ({unit})"), *values)
-    console.print(table, "")
+    console.print(table)
+    console.print()
     for model in found.models:
         for note in model.notes:
-            console.print(Text(f"note on {model.name}: {note}"))
+            console.print(Text(f"note on {model.name}: {note}"), soft_wrap=not console.is_terminal)

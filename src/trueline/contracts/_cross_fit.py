@@ -7,7 +7,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.contracts._calibrator import Calibrator
-from trueline.contracts._predictions import check_labels, check_weight, read_log_probs
+from trueline.contracts._checks import check_labels, check_weight
+from trueline.contracts._predictions import read_log_probs
 
 
 def cross_fit(

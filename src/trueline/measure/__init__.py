@@ -7,11 +7,13 @@ from trueline.measure._calibration_error import calibration_error
 from trueline.measure._confidence_gap import confidence_gap
 from trueline.measure._corp import CorpDecomposition, corp_decomposition
 from trueline.measure._detection import auroc, fpr_at_recall
-from trueline.measure._evaluate import Evaluator, evaluate
-from trueline.measure._evaluation import MEASURES, Evaluation, MeasureFacts
+from trueline.measure._evaluate import evaluate
+from trueline.measure._evaluation import Evaluation
+from trueline.measure._evaluator import Evaluator
 from trueline.measure._ks import ks_calibration_error
 from trueline.measure._log_loss import log_loss
 from trueline.measure._mean_scores import mean_scores
+from trueline.measure._measures import MEASURES, MeasureFacts
 from trueline.measure._null_calibration import NullCalibration, null_calibration
 from trueline.measure._outcomes import Outcomes, read_outcomes
 from trueline.measure._refinement import Refinement, refinement

@@ -8,10 +8,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from trueline.contracts import Reference, check_weight, import_optional, method, read_hits
+from trueline.measure._plain_chart import ACCENT, NEUTRAL, plain
 from trueline.numerics import BinSums, equal_mass_edges, equal_width_edges, wilson_interval
-
-_NEUTRAL = "#808080"  # readable on white and on black
-_ACCENT = "#3b82c4"
 
 
 @dataclass(frozen=True)
@@ -82,24 +80,14 @@ class Reliability:
         diagonal = alt.Chart(alt.Data(values=[{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]))
         bins = alt.Chart(alt.Data(values=rows))
         tooltip = [alt.Tooltip(f"{name}:Q", format="d" if name == "count" else ".3f") for name in names]
-        return (
+        return plain(
             alt.layer(
-                diagonal.mark_line(color=_NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y),
-                bins.mark_rule(color=_ACCENT, strokeWidth=2).encode(x=x, y="interval_low:Q", y2="interval_high:Q"),
-                bins.mark_circle(color=_ACCENT, opacity=1).encode(
+                diagonal.mark_line(color=NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y),
+                bins.mark_rule(color=ACCENT, strokeWidth=2).encode(x=x, y="interval_low:Q", y2="interval_high:Q"),
+                bins.mark_circle(color=ACCENT, opacity=1).encode(
                     x=x, y=y, size=alt.Size("count:Q", scale=alt.Scale(range=[20, 200]), legend=None), tooltip=tooltip
                 ),
             )
-            .properties(width=280, height=280, background="transparent")
-            .configure_axis(
-                labelColor=_NEUTRAL,
-                titleColor=_NEUTRAL,
-                domainColor=_NEUTRAL,
-                tickColor=_NEUTRAL,
-                gridColor=_NEUTRAL,
-                gridOpacity=0.2,
-            )
-            .configure_view(stroke=None)
         )
 
 

@@ -9,9 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from trueline.contracts import Reference, check_weight, import_optional, method, read_hits
+from trueline.measure._plain_chart import ACCENT, NEUTRAL, plain
 
-_NEUTRAL = "#808080"  # readable on white and on black
-_ACCENT = "#3b82c4"
 _PLOTTED = 400  # points of the drawn curve, whatever the number of samples
 
 
@@ -85,23 +84,13 @@ class RiskCoverage:
             x=alt.X("coverage:Q", scale=alt.Scale(domain=[0, 1]), title="coverage"),
             tooltip=[alt.Tooltip(f"{name}:Q", format=".3f") for name in ("coverage", "risk", "best")],
         )
-        return (
+        return plain(
             alt.layer(
-                chart.mark_line(color=_NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(
+                chart.mark_line(color=NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(
                     y=alt.Y("best:Q", title="risk")
                 ),
-                chart.mark_line(color=_ACCENT, strokeWidth=2).encode(y=alt.Y("risk:Q", title="risk")),
+                chart.mark_line(color=ACCENT, strokeWidth=2).encode(y=alt.Y("risk:Q", title="risk")),
             )
-            .properties(width=280, height=280, background="transparent")
-            .configure_axis(
-                labelColor=_NEUTRAL,
-                titleColor=_NEUTRAL,
-                domainColor=_NEUTRAL,
-                tickColor=_NEUTRAL,
-                gridColor=_NEUTRAL,
-                gridOpacity=0.2,
-            )
-            .configure_view(stroke=None)
         )
 
 
