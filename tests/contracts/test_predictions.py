@@ -42,7 +42,7 @@ def test_probabilities_keep_their_exact_values(dtype: torch.dtype) -> None:
 def test_top_labels_of_logits_are_those_of_their_softmax(
     generator: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trueline.contracts._predictions._BLOCK", 21)
+    monkeypatch.setattr("trueline.contracts._checks._BLOCK", 21)
     logits = 5 * torch.randn(50, 4, generator=generator)
     confidence, prediction = read_top_label(logits=logits)
     assert torch.allclose(confidence, logits.double().softmax(dim=1).amax(dim=1), atol=1e-15, rtol=0)
@@ -61,7 +61,7 @@ def test_ties_go_to_the_lowest_class_and_saturation_reaches_one() -> None:
 def test_blocks_cover_every_row_once(rows: int, classes: int, block: int) -> None:
     values, others = torch.arange(float(rows * classes)).view(rows, classes), torch.arange(rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trueline.contracts._predictions._BLOCK", block)
+        patch.setattr("trueline.contracts._checks._BLOCK", block)
         parts = list(row_blocks(values, others))
     assert torch.equal(torch.cat([part for part, _ in parts]), values)
     assert torch.equal(torch.cat([part for _, part in parts]), others)

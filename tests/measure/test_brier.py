@@ -38,7 +38,7 @@ def test_blocks_do_not_change_the_scores(generator: torch.Generator, monkeypatch
     logits = torch.randn(100, 3, generator=generator)
     labels = torch.randint(3, (100,), generator=generator)
     whole = brier(labels, logits=logits)
-    monkeypatch.setattr("trueline.contracts._predictions._BLOCK", 21)
+    monkeypatch.setattr("trueline.contracts._checks._BLOCK", 21)
     assert torch.equal(brier(labels, logits=logits), whole)
 
 

@@ -24,7 +24,7 @@ from trueline.measure import (
     smooth_calibration_error,
     top_k_accuracy,
 )
-from trueline.measure._evaluation import FEWEST
+from trueline.measure._resampling import FEWEST
 
 
 def predictions(

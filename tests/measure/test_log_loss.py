@@ -49,7 +49,7 @@ def test_blocks_do_not_change_the_losses(generator: torch.Generator, monkeypatch
     logits = torch.randn(100, 3, generator=generator)
     labels = torch.randint(3, (100,), generator=generator)
     whole = log_loss(labels, logits=logits)
-    monkeypatch.setattr("trueline.contracts._predictions._BLOCK", 21)
+    monkeypatch.setattr("trueline.contracts._checks._BLOCK", 21)
     assert torch.equal(log_loss(labels, logits=logits), whole)
 
 

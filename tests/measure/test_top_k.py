@@ -52,7 +52,7 @@ def test_blocks_do_not_change_the_values(generator: torch.Generator, monkeypatch
     logits = torch.randn(100, 8, generator=generator)
     labels = torch.randint(8, (100,), generator=generator)
     whole = top_k_accuracy(labels, logits=logits)
-    monkeypatch.setattr("trueline.contracts._predictions._BLOCK", 50)
+    monkeypatch.setattr("trueline.contracts._checks._BLOCK", 50)
     assert torch.equal(top_k_accuracy(labels, logits=logits), whole)
 
 

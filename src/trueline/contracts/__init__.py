@@ -5,11 +5,11 @@ from trueline.contracts._catalogue import Catalogue, unknown_name
 from trueline.contracts._check_calibrator import check_calibrator
 from trueline.contracts._check_measure import check_measure
 from trueline.contracts._check_target_builder import check_target_builder
-from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight
+from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
 from trueline.contracts._cross_fit import cross_fit
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._optional import import_optional
-from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label, row_blocks
+from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
 from trueline.contracts._target_builder import TargetBuilder
 
 __all__ = [

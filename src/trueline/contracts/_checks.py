@@ -1,10 +1,14 @@
 """The one place where predictions, labels and weights are checked."""
 
+from collections.abc import Iterator
+
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 SUM_TOLERANCE = 1e-3  # float16 rows of 1,000 classes miss one by up to about 5e-4
+_BLOCK = 1 << 18  # entries converted to double precision at once: temporaries stay small and in cache
+_CHECKED = 1 << 20  # entries checked at once, which takes no temporaries
 
 
 def check_predictions(
@@ -26,21 +30,88 @@ def check_predictions(
         ValueError: as :func:`read_log_probs`.
         TypeError: if the tensor is not floating point.
     """
-    if logits is not None and probs is None:
-        _check_values(logits, "logits")
-        column = _single_column(logits)
-        return logits if column is None else torch.stack([torch.zeros_like(column), column], dim=1)
-    if probs is not None and logits is None:
-        _check_values(probs, "probs")
-        _check_unit_range(probs)
-        column = _single_column(probs)
-        if column is not None:
-            one = column.clamp_max(1)
-            return torch.stack([1 - one, one], dim=1)
-        _check_rows_sum_to_one(probs)
-        return probs
-    given = "both" if logits is not None else "neither"
-    raise ValueError(f"expected exactly one of logits= and probs=, got {given}; pass one by keyword")
+    values = as_matrix(logits=logits, probs=probs)
+    for _ in checked_rows(values, normalised=probs is not None):
+        pass
+    return values
+
+
+def as_matrix(
+    *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
+) -> Float[Tensor, "N C"]:
+    """Return whichever of the two is given as an (N, C) matrix whose values are still to be checked.
+
+    Args:
+        logits: (N, C), or (N,) or (N, 1) of class 1 of two; or None.
+        probs: likewise.
+
+    Returns:
+        (N, C) the values.
+
+    Raises:
+        ValueError: if both or neither are given, the shape does not fit, or probabilities of class 1 leave [0, 1].
+        TypeError: if the tensor is not floating point.
+    """
+    if (logits is None) == (probs is None):
+        given = "neither" if logits is None else "both"
+        raise ValueError(f"expected exactly one of logits= and probs=, got {given}; pass one by keyword")
+    values, name = (logits, "logits") if logits is not None else (probs, "probs")
+    assert values is not None
+    if not values.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.float()")
+    if values.ndim not in (1, 2) or values.numel() == 0:
+        raise ValueError(
+            f"{name} must have shape (N, C) with N >= 1, or (N,) for two classes, got {tuple(values.shape)}"
+        )
+    if values.ndim == 2 and values.shape[1] > 1:
+        return values
+    _check_finite(values, name)
+    column = values.reshape(-1)
+    if probs is None:
+        return torch.stack([torch.zeros_like(column), column], dim=1)
+    _check_unit_range(values)
+    one = column.clamp_max(1)
+    return torch.stack([1 - one, one], dim=1)
+
+
+def checked_rows(values: Float[Tensor, "N C"], *, normalised: bool) -> Iterator[tuple[int, Float[Tensor, "B C"]]]:
+    """Check predictions run by run, so that who reads them next finds each run in the cache.
+
+    Args:
+        values: (N, C) logits or probabilities.
+        normalised: whether they are probabilities.
+
+    Yields:
+        The first row of each run, and the run.
+
+    Raises:
+        ValueError: if a value is not finite, or probabilities leave [0, 1] or do not sum to one.
+    """
+    rows = max(1, _CHECKED // values.shape[1])
+    for start in range(0, len(values), rows):
+        block = values[start : start + rows]
+        low, high = block.detach().aminmax()  # one pass; NaN wins both
+        fine = bool(low.isfinite() & high.isfinite())
+        if fine and normalised:
+            fine = bool((low >= 0) & (high <= 1 + SUM_TOLERANCE) & (_miss(block).amax() <= SUM_TOLERANCE))
+        if not fine:
+            _explain(values.detach(), normalised)
+        yield start, block
+
+
+def row_blocks(values: Float[Tensor, "N C"], *others: Shaped[Tensor, "N ..."]) -> Iterator[tuple[Tensor, ...]]:
+    """Cut tensors of N rows into the same runs of rows, short enough for double-precision temporaries.
+
+    Args:
+        values: (N, C) predictions; C decides how many rows a run has.
+        *others: further tensors with N rows.
+
+    Yields:
+        Tuples of views, one view per tensor.
+    """
+    rows = max(1, _BLOCK // values.shape[1])
+    for start in range(0, len(values), rows):
+        yield tuple(tensor[start : start + rows] for tensor in (values, *others))
 
 
 def check_labels(labels: Int64[Tensor, " N"], num_samples: int, num_classes: int) -> None:
@@ -85,40 +156,37 @@ def check_weight(weight: Float[Tensor, " N"], num_samples: int, *, some_positive
         raise ValueError("weight must be finite, at least zero and positive somewhere; drop the samples it is not for")
 
 
-def _single_column(values: Tensor) -> Tensor | None:
-    """Return the (N,) numbers of a binary problem in its short shapes; None for a matrix of several classes."""
-    return values.reshape(-1) if values.ndim == 1 or values.shape[1] == 1 else None
+def _explain(values: Tensor, normalised: bool) -> None:
+    """Raise the error that fits predictions of which some run is not as it should be."""
+    _check_finite(values, "probs" if normalised else "logits")
+    _check_unit_range(values)
+    miss = _miss(values)
+    row = int(miss.argmax())
+    raise ValueError(
+        f"each row of probs must sum to 1, but row {row} sums to {_total(values)[row]:.6g}; "
+        "normalise the rows, or pass logits= if these are unnormalised scores"
+    )
 
 
-def _check_values(values: Tensor, name: str) -> None:
-    if not values.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.float()")
-    if values.ndim not in (1, 2) or values.numel() == 0:
-        raise ValueError(
-            f"{name} must have shape (N, C) with N >= 1, or (N,) for two classes, got {tuple(values.shape)}"
-        )
-    low, high = values.detach().aminmax()  # one pass; NaN wins both
-    if not (low.isfinite() and high.isfinite()):
-        finite = values.isfinite().reshape(len(values), -1)
+def _check_finite(values: Tensor, name: str) -> None:
+    finite = values.isfinite().reshape(len(values), -1)
+    if not finite.all():
         row = int((~finite).any(dim=1).nonzero()[0])
         culprit = values[row].reshape(-1)[~finite[row]][0].item()
         raise ValueError(f"{name} must be finite, but row {row} holds {culprit}")
 
 
 def _check_unit_range(probs: Tensor) -> None:
-    low, high = (v.item() for v in probs.detach().aminmax())
+    low, high = (value.item() for value in probs.detach().aminmax())
     if low < 0 or high > 1 + SUM_TOLERANCE:
         raise ValueError(
             f"probs must lie in [0, 1], got values from {low:.4g} to {high:.4g}; if these are logits, pass logits="
         )
 
 
-def _check_rows_sum_to_one(probs: Tensor) -> None:
-    total = probs.detach().sum(dim=1, dtype=torch.promote_types(probs.dtype, torch.float32))
-    miss = (total - 1).abs()
-    if miss.max() > SUM_TOLERANCE:
-        row = int(miss.argmax())
-        raise ValueError(
-            f"each row of probs must sum to 1, but row {row} sums to {total[row]:.6g}; "
-            "normalise the rows, or pass logits= if these are unnormalised scores"
-        )
+def _total(probs: Tensor) -> Tensor:
+    return probs.detach().sum(dim=1, dtype=torch.promote_types(probs.dtype, torch.float32))
+
+
+def _miss(probs: Tensor) -> Tensor:
+    return (_total(probs) - 1).abs()

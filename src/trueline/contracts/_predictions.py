@@ -1,14 +1,17 @@
 """Predictions as the probabilities, log-probabilities or top labels that a method asks for."""
 
-from collections.abc import Iterator
-
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts._checks import check_labels, check_predictions
-
-_BLOCK = 1 << 18  # entries converted to double precision at once: temporaries stay small and in cache
+from trueline.contracts._checks import (
+    SUM_TOLERANCE,
+    as_matrix,
+    check_labels,
+    check_predictions,
+    checked_rows,
+    row_blocks,
+)
 
 
 def read_log_probs(
@@ -74,7 +77,11 @@ def read_top_label(
         ValueError: as :func:`read_log_probs`.
         TypeError: if the tensor is not floating point.
     """
-    return _top_label(check_predictions(logits=logits, probs=probs), normalised=probs is not None)
+    values = check_predictions(logits=logits, probs=probs)
+    top, prediction = values.max(dim=1)
+    if probs is not None:
+        return top, prediction
+    return _confidence(values, top), prediction
 
 
 def read_hits(
@@ -97,32 +104,29 @@ def read_hits(
         ValueError: as :func:`read_log_probs` and :func:`check_labels`.
         TypeError: if a dtype is wrong.
     """
-    values = check_predictions(logits=logits, probs=probs)
+    values, normalised = as_matrix(logits=logits, probs=probs), probs is not None
     check_labels(labels, *values.shape)
-    confidence, prediction = _top_label(values, normalised=probs is not None)
-    return confidence, prediction == labels
-
-
-def row_blocks(values: Float[Tensor, "N C"], *others: Shaped[Tensor, "N ..."]) -> Iterator[tuple[Tensor, ...]]:
-    """Cut tensors of N rows into the same runs of rows, short enough for double-precision temporaries.
-
-    Args:
-        values: (N, C) predictions; C decides how many rows a run has.
-        *others: further tensors with N rows.
-
-    Yields:
-        Tuples of views, one view per tensor.
-    """
-    rows = max(1, _BLOCK // values.shape[1])
-    for start in range(0, len(values), rows):
-        yield tuple(tensor[start : start + rows] for tensor in (values, *others))
-
-
-def _top_label(values: Tensor, *, normalised: bool) -> tuple[Tensor, Tensor]:
-    top, prediction = values.max(dim=1)
-    if normalised:
-        return top, prediction
-    parts = [
-        (block.double() - highest.double()[:, None]).exp_().sum(dim=1) for block, highest in row_blocks(values, top)
+    runs = [
+        _run_hits(block, labels[start : start + len(block)], normalised)
+        for start, block in checked_rows(values, normalised=normalised)
     ]
-    return torch.cat(parts).reciprocal(), prediction
+    confidence, hits = zip(*runs, strict=True)
+    return torch.cat(confidence), torch.cat(hits)
+
+
+def _run_hits(values: Tensor, labels: Tensor, normalised: bool) -> tuple[Tensor, Tensor]:
+    top = values.amax(dim=1)
+    confidence = top if normalised else _confidence(values, top)
+    hits = values.gather(1, labels[:, None]).squeeze(1) == top
+    # The label may tie with a lower class, but only at half the probability or less; looking for the place of the
+    # largest value is slow, so it is done for these rows alone.
+    doubtful = (hits & (confidence <= 0.5 + SUM_TOLERANCE)).nonzero().squeeze(1)
+    hits[doubtful] = values[doubtful].argmax(dim=1) == labels[doubtful]
+    return confidence, hits
+
+
+def _confidence(logits: Tensor, top: Tensor) -> Tensor:
+    parts = [
+        (block.double() - highest.double()[:, None]).exp_().sum(dim=1) for block, highest in row_blocks(logits, top)
+    ]
+    return torch.cat(parts).reciprocal()

@@ -4,6 +4,7 @@ from trueline.measure._accuracy import accuracy
 from trueline.measure._brier import brier
 from trueline.measure._brier_decomposition import BrierDecomposition, brier_decomposition
 from trueline.measure._calibration_error import calibration_error
+from trueline.measure._calibration_interval import calibration_error_interval
 from trueline.measure._confidence_gap import confidence_gap
 from trueline.measure._corp import CorpDecomposition, corp_decomposition
 from trueline.measure._detection import auroc, fpr_at_recall
@@ -40,6 +41,7 @@ __all__ = [
     "brier",
     "brier_decomposition",
     "calibration_error",
+    "calibration_error_interval",
     "confidence_gap",
     "corp_decomposition",
     "evaluate",

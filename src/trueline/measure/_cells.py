@@ -112,7 +112,6 @@ def statistics(
     of_width = [_into(values, cells.width_bin, cells.bins) for values in (excess, weight)]
     gap = of_width[0].abs()
     rate = gap / of_width[1].clamp_min(torch.finfo(torch.float64).tiny)
-    found["ece"] = gap.sum(dim=1) / total
     found["mce"] = torch.where(of_width[1] > 0, rate, 0).amax(dim=1)
     found["ece_rms"] = ((gap * rate).sum(dim=1) / total).sqrt()
     excess_, weight_, number_, hits_ = (

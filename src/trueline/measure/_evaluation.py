@@ -15,11 +15,10 @@ from trueline.measure._measures import MEASURES
 from trueline.measure._null_calibration import NullCalibration
 from trueline.measure._outcomes import Outcomes
 from trueline.measure._reliability import Reliability
-from trueline.measure._resampling import effective_error, paired_errors
+from trueline.measure._resampling import FEWEST, effective_error, paired_errors
 from trueline.measure._risk_coverage import RiskCoverage
 from trueline.numerics import Interval
 
-FEWEST = 30  # samples below which an interval from resamples or a standard error says less than it seems to
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _PAIRED_DRAWS = 1000
 

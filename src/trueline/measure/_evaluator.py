@@ -8,13 +8,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.contracts import check_labels, check_predictions, check_weight, row_blocks
-from trueline.measure import _calibration_error, _corp, _ks, _smooth
+from trueline.measure import _calibration_error, _calibration_interval, _corp, _ks, _smooth
 from trueline.measure._brier_decomposition import BrierSums
 from trueline.measure._cells import gather_cells, statistics
-from trueline.measure._evaluation import FEWEST, Evaluation, Z
+from trueline.measure._evaluation import Evaluation, Z
 from trueline.measure._measures import MEASURES
 from trueline.measure._outcomes import Outcomes, joined, reduce_rows
-from trueline.measure._resampling import effective_error, percentile, reflected
+from trueline.measure._resampling import FEWEST, effective_error, percentile, reflected
 from trueline.numerics import Interval, bin_index, equal_width_edges, wilson_interval
 
 DRAWS = 1000
@@ -170,6 +170,9 @@ class Evaluator:
         accuracy = found["accuracy"]
         ends = (confidence - accuracy.high, confidence - accuracy.low)
         found["confidence_gap"] = Interval(confidence - accuracy.value, *ends)
+        found["ece"] = _calibration_interval.from_top_label(
+            rows.confidence, rows.hit, weight=rows.weight, bins=self.bins, draws=DRAWS, generator=generator
+        )
         errors = self._errors(rows)
         cells, width = gather_cells(rows, self.bins), max(errors["smooth_ece"], 1e-3)
         resampled = statistics(cells, *cells.resample(DRAWS, generator), width)
@@ -190,7 +193,6 @@ class Evaluator:
 
         top, curve = (rows.confidence, rows.hit), rows.risk_coverage()
         return {
-            "ece": binned(),
             "mce": binned(norm=math.inf),
             "ace": binned(binning="mass"),
             "ece_rms": binned(norm=2),

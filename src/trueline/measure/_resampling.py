@@ -9,6 +9,7 @@ from torch import Tensor
 from trueline.measure._outcomes import Outcomes
 from trueline.numerics import bin_index, equal_width_edges
 
+FEWEST = 30  # samples below which an interval from resamples or a standard error says less than it seems to
 _BLOCK = 1 << 17  # rows of dense columns held at once
 
 

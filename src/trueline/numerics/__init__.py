@@ -2,10 +2,10 @@
 
 from trueline.numerics._bin_edges import equal_mass_edges, equal_mass_split, equal_width_edges
 from trueline.numerics._binning import BinSums, BinTable, bin_index
-from trueline.numerics._bisection import bisect_root
 from trueline.numerics._interval import Interval
 from trueline.numerics._intervals import wilson_interval
 from trueline.numerics._isotonic import isotonic_fit
+from trueline.numerics._newton import newton_root
 from trueline.numerics._student import mean_interval, student_quantile
 
 __all__ = [
@@ -13,12 +13,12 @@ __all__ = [
     "BinTable",
     "Interval",
     "bin_index",
-    "bisect_root",
     "equal_mass_edges",
     "equal_mass_split",
     "equal_width_edges",
     "isotonic_fit",
     "mean_interval",
+    "newton_root",
     "student_quantile",
     "wilson_interval",
 ]
