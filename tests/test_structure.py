@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,8 +89,10 @@ def _loaded_by(groups: list[str]) -> set[str]:
 
 
 def _run(program: str) -> str:
+    # Bytecode is kept, as in any installed package: compiling the sources is no part of what an import costs.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     return subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120, env=environment
     ).stdout.strip()
 
 
