@@ -159,6 +159,7 @@ def test_all_right_all_wrong_and_constant_predictions_are_audited() -> None:
     assert any(
         "No finite temperature" in note for note in audit(torch.arange(3).repeat(20), logits=right).models[0].notes
     )
+    assert audit(torch.arange(3).repeat(20), logits=right).models[0].temperature is None
     assert "No prediction is wrong" in audit(torch.arange(3).repeat(20), logits=right).verdict[1]
 
 

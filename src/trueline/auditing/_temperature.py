@@ -45,24 +45,29 @@ def scale(
         bins: number of bins of the binned measures.
 
     Returns:
-        The temperature and what it changes, or None below 30 samples; and what a reader should know, as sentences.
+        The temperature and what it changes, or None below 30 samples and where no finite one is best; and
+        what a reader should know, as sentences.
     """
     rows = evaluation.outcomes
     fitting = len(rows) if held_out is None else len(held_out.labels)
     if fitting < FEWEST:
         return None, [f"No temperature was fitted: that takes at least {FEWEST} samples, and there are {fitting}."]
-    notes = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         scaling = TemperatureScaling()
         if held_out is None:
             scaling.fit(rows.labels, logits=log_probs, weight=rows.weight)
-            after = cross_fit(TemperatureScaling, rows.labels, logits=log_probs, weight=rows.weight, folds=FOLDS)
         else:
             scaling.fit(held_out.labels, logits=held_out.log_probs)
-            after = scaling.transform(logits=log_probs)
     if caught:
-        notes.append("No finite temperature is best: the predictions used to fit it are all right or say nothing.")
+        return None, ["No finite temperature is best: the predictions to fit it on are all right, or say nothing."]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fold may be all right; its bound is then what its fifth is judged with
+        after = (
+            cross_fit(TemperatureScaling, rows.labels, logits=log_probs, weight=rows.weight, folds=FOLDS)
+            if held_out is None
+            else scaling.transform(logits=log_probs)
+        )
     evaluator = Evaluator(log_probs.shape[1], bins=bins).add(rows.labels, logits=after, weight=rows.weight)
     scaled = evaluator.result()
     fitted_on = f"the {len(rows):,} audited samples" if held_out is None else held_out.source
@@ -74,4 +79,4 @@ def scale(
         evaluation=scaled,
         change=scaled.minus(evaluation),
     )
-    return temperature, notes
+    return temperature, []
