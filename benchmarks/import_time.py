@@ -12,7 +12,7 @@ import sys
 
 from _harness import write
 
-GROUPS = ("calibrate", "contracts", "data", "measure", "models", "numerics", "supervise")
+GROUPS = ("calibrate", "contracts", "data", "measure", "models", "numerics", "steer", "supervise")
 PROGRAM = """
 import time
 start = time.process_time()

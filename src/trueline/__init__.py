@@ -21,6 +21,7 @@ _GROUPS = (
     "predictions",
     "recipes",
     "report",
+    "steer",
     "supervise",
     "train",
 )

@@ -1,0 +1,34 @@
+"""Entrywise work on large arrays, run by run, so that what it sets aside stays in the cache."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_RUN = 1 << 18  # entries; at half or double of it a processor with two cores is as fast
+
+
+def by_runs(
+    function: Callable[..., Float[Tensor, "..."]], x: Float[Tensor, "..."], *others: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
+    """Apply an entrywise function to one or more tensors of the same shape.
+
+    Args:
+        function: returns a tensor of the shape of its inputs, each entry from the same entry of theirs.
+        x: the first input; the result has its dtype.
+        *others: further inputs.
+
+    Returns:
+        The same as ``function(x, *others)``. On a CPU large contiguous tensors are worked off in runs, which takes
+        about half the time and next to no memory beside the result; elsewhere all at once.
+    """
+    whole = x.device.type != "cpu" or x.numel() <= _RUN or torch.compiler.is_compiling()
+    if whole or not all(tensor.is_contiguous() for tensor in (x, *others)):
+        return function(x, *others).to(x.dtype)
+    result = torch.empty_like(x)
+    flat, *inputs = (tensor.view(-1) for tensor in (result, x, *others))
+    for start in range(0, x.numel(), _RUN):
+        part = slice(start, start + _RUN)
+        flat[part] = function(*(tensor[part] for tensor in inputs))
+    return result
