@@ -66,6 +66,15 @@ def test_temperature_one_shows_the_given_probabilities_to_the_bit() -> None:
     assert found.count[given, -1] == 20
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_confidence_at_the_threshold_is_answered(dtype: torch.dtype) -> None:
+    chance = torch.tensor([0.6, 0.7, 0.9], dtype=torch.float64).to(dtype)
+    found = audit(torch.zeros(3, dtype=torch.int64), probs=torch.stack([chance, 1 - chance], dim=1)).models[0].sweep
+    (given,) = (found.temperatures == 1).nonzero().squeeze(1).tolist()
+    for threshold, answered in ((0.6, 3), (0.65, 2), (0.7, 2), (0.75, 1), (0.9, 1), (0.92, 0)):
+        assert found.answered[given, THRESHOLDS.index(threshold)] == answered
+
+
 def test_the_bands_are_those_of_a_calibrated_model() -> None:
     labels, logits = predictions(3000, 4)
     found = audit(labels, logits=logits).models[0].sweep

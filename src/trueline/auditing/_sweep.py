@@ -85,7 +85,9 @@ def _at(
 ) -> dict[str, Tensor]:
     diagram = rows.reliability(bins=bins)
     null_low, null_high, noise = _null(rows, bins, generator)
-    stop = torch.bucketize(rows.confidence.double(), thresholds, right=True) - 1
+    # As with the edges of bins, a confidence of 0.7 in float32 is at the threshold 0.7 and not below it.
+    reached = thresholds.to(rows.confidence.dtype).double()
+    stop = torch.bucketize(rows.confidence.double(), reached, right=True) - 1
     wrong = ~rows.hit
     return {
         "count": diagram.count,

@@ -65,11 +65,12 @@ def curvature_unit(
             raise ValueError(f"{name} must lie in [0, 1], got {value}")
     if not isinstance(scale, Tensor) and not 0 < scale < math.inf:
         raise ValueError(f"scale must be above 0 and finite, got {scale}")
+    fixed = not any(isinstance(value, Tensor) for value in (beta, mix, scale))
+    if fixed and beta == 1:
+        return x.relu()
     result: Tensor
-    if not any(isinstance(value, Tensor) for value in (beta, mix, scale)):
-        if beta == 1:
-            return x.relu()
-        result = _FixedUnit.apply(x, float(beta), float(mix), float(scale))  # type: ignore[no-untyped-call]
+    if fixed and not torch.compiler.is_compiling():
+        result = _FixedUnit.apply(x, beta, mix, scale)  # type: ignore[no-untyped-call]
         return result
     kind = torch.float32 if x.dtype in _HALF else x.dtype
     knobs = [torch.as_tensor(value, dtype=kind, device=x.device) for value in (beta, mix, scale)]
@@ -79,6 +80,8 @@ def curvature_unit(
                 f"{name} must broadcast to the shape {tuple(x.shape)} of x, got {tuple(knob.shape)}; "
                 "one value per channel of (N, C, H, W) has shape (C, 1, 1)"
             )
+    if torch.compiler.is_compiling():  # it fuses plain operations itself, and cannot look into functions with a jvp
+        return _composed(x, *knobs)
     result = _TrainableUnit.apply(x, *knobs)  # type: ignore[no-untyped-call]
     return result
 
@@ -185,11 +188,7 @@ class _TrainableUnit(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, beta: Tensor, mix: Tensor, scale: Tensor) -> Tensor:
-        wide = _computed(x)
-        sharpness, width = _shapes(beta, scale)
-        smooth = F.softplus(wide / width, threshold=_LINEAR_FROM).mul_(width)
-        gated = (wide * sharpness).sigmoid_().mul_(wide)
-        return torch.where(beta >= 1, wide.relu(), smooth + mix * (gated - smooth)).to(x.dtype)
+        return _composed(x, beta, mix, scale)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -216,6 +215,15 @@ class _TrainableUnit(torch.autograd.Function):
             if tangent is not None:
                 moved = moved + slope * _computed(tangent)
         return moved.to(x.dtype)
+
+
+def _composed(x: Tensor, beta: Tensor, mix: Tensor, scale: Tensor) -> Tensor:
+    """Return the unit from plain operations."""
+    wide = _computed(x)
+    sharpness, width = _shapes(beta, scale)
+    smooth = F.softplus(wide / width, threshold=_LINEAR_FROM) * width
+    gated = wide * (wide * sharpness).sigmoid()
+    return torch.where(beta >= 1, wide.relu(), smooth + mix * (gated - smooth)).to(x.dtype)
 
 
 def _slopes(x: Tensor, beta: Tensor, mix: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
