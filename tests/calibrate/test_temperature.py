@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from trueline.calibrate import TemperatureScaling
 from trueline.contracts import check_calibrator, facts_of
 from trueline.measure import log_loss
+from trueline.numerics import newton_root
 
 
 def _draw(generator: torch.Generator, samples: int = 300, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,3 +130,22 @@ def test_real_logits_give_the_independent_temperature(shared_data) -> None:
     with np.load(shared_data / "predictions" / "cifar10-resnet50-logits.npz") as file:
         labels, logits = torch.tensor(file["val_labels"]), torch.tensor(file["val_logits"])
     assert TemperatureScaling().fit(labels, logits=logits).temperature_ == pytest.approx(1.062584, abs=5.1e-7)
+
+
+def test_a_fit_takes_few_passes(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton steps need the right derivative: with a wrong one bisection would take forty."""
+    passes = []
+
+    def counting(function, *arguments, **options):
+        def counted(point: float) -> tuple[float, float]:
+            passes.append(point)
+            return function(point)
+
+        return newton_root(counted, *arguments, **options)
+
+    monkeypatch.setattr("trueline.calibrate._temperature.newton_root", counting)
+    for scale in (0.1, 1.0, 30.0):
+        passes.clear()
+        labels, logits = _draw(generator)
+        TemperatureScaling().fit(labels, logits=scale * logits)
+        assert len(passes) <= 12

@@ -35,6 +35,18 @@ def test_wrong_derivatives_cost_time_and_no_accuracy(slope: float) -> None:
     assert found == pytest.approx(0.3, abs=1e-9)
 
 
+@pytest.mark.parametrize("factor", [1e-3, 0.4, 3.0, 1e3])
+def test_derivatives_that_are_off_by_a_factor_never_lead_to_a_crawl(factor: float) -> None:
+    evaluations = []
+
+    def function(x: float) -> tuple[float, float]:
+        evaluations.append(x)
+        return x - 0.3, factor
+
+    assert newton_root(function, -16, 16, start=0) == pytest.approx(0.3, abs=1e-9)
+    assert len(evaluations) < 110  # twice the halvings from 32 to 1e-12, and a few
+
+
 def test_steep_and_flat_functions_are_no_trap() -> None:
     for sharp in (1e-3, 1.0, 1e3, 1e6):
         found = newton_root(lambda x, k=sharp: (math.tanh(k * (x - 2)), k / math.cosh(min(k * abs(x - 2), 300)) ** 2),

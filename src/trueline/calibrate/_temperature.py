@@ -12,6 +12,7 @@ from trueline.contracts import Calibrator, Reference, method
 from trueline.numerics import newton_root
 
 _LOG_BOUND = 16.0  # temperatures from exp(-16) to exp(16)
+_TOLERANCE = 1e-10  # in ln T; finer steps only follow the rounding of the sums
 
 
 @method(
@@ -75,7 +76,7 @@ class TemperatureScaling(Calibrator):
         elif at_low >= 0:
             self.temperature_ = _clamped(_LOG_BOUND, "the logits say nothing about the labels, or the opposite")
         else:
-            self.temperature_ = math.exp(-newton_root(slope, -_LOG_BOUND, _LOG_BOUND, start=0.0))
+            self.temperature_ = math.exp(-newton_root(slope, -_LOG_BOUND, _LOG_BOUND, start=0.0, tolerance=_TOLERANCE))
 
     def _map(self, log_probs: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
         return (log_probs / self.temperature_).log_softmax(dim=1)
