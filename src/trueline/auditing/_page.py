@@ -115,8 +115,6 @@ def _view(i: int, model: ModelAudit, names: Sequence[str]) -> dict[str, Any]:
     diagram, histogram = reliability_charts(i, model)
     rows = cell_rows(sweep, distinct(names), given)
     confused = [row for row in rows if row["count"] and not row["right"]]
-    groups = model.groups if len(model.groups) > 1 else ()
-    worst = min(groups, key=lambda row: row.evaluation.scores["accuracy"].value, default=None)
     return {
         "audit": model,
         "label": model.name,
@@ -128,7 +126,7 @@ def _view(i: int, model: ModelAudit, names: Sequence[str]) -> dict[str, Any]:
         "bins": bin_rows(sweep, given),
         "confusion": confusion_chart(i, model, names),
         "confused": sorted(confused, key=lambda row: -row["count"])[:20],
-        "worst_group": worst.name if worst else None,
+        "worst_group": model.evaluation.worst_group() if len(model.groups) > 1 else None,
         "judged": "cross-validated" if model.temperature and model.temperature.folds else "fitted on other samples",
         "facts": list(_facts(model, len(names))),
     }

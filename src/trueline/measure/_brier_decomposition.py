@@ -138,7 +138,12 @@ class BrierSums:
         self._sums = torch.zeros(5, classes, bins, dtype=torch.float64, device=self.edges.device)
 
     def add(
-        self, labels: Int64[Tensor, " N"], probs: Float[Tensor, "N C"], weight: Float[Tensor, " N"] | None = None
+        self,
+        labels: Int64[Tensor, " N"],
+        probs: Float[Tensor, "N C"],
+        weight: Float[Tensor, " N"] | None = None,
+        *,
+        index: Int64[Tensor, "N C"] | None = None,
     ) -> None:
         """Add a block of samples, short enough for double-precision copies of it.
 
@@ -146,21 +151,23 @@ class BrierSums:
             labels: (N,) checked class numbers.
             probs: (N, C) checked probabilities.
             weight: (N,) weights; None for ones.
+            index: (N, C) bin of each probability, where the caller knows it; None to look it up.
         """
         _, classes, bins = self._sums.shape
-        cells = bin_index(probs, self.edges) + torch.arange(0, classes * bins, bins, device=probs.device)
+        index = bin_index(probs, self.edges) if index is None else index
+        cells = index + torch.arange(0, classes * bins, bins, device=probs.device)
         share = probs.new_ones(len(probs), dtype=torch.float64) if weight is None else weight.double()
         f, spread = probs.double(), share[:, None].expand(probs.shape)
         own, own_cell = f.gather(1, labels[:, None]).squeeze(1), cells.gather(1, labels[:, None]).squeeze(1)
         weighted = f * spread
-        for total, index, values in (
+        for total, where, values in (
             (self._sums[0], cells, spread),
             (self._sums[1], cells, weighted),
             (self._sums[2], cells, weighted * f),
             (self._sums[3], own_cell, share),
             (self._sums[4], own_cell, share * own),
         ):
-            total += torch.bincount(index.flatten(), weights=values.flatten(), minlength=classes * bins).view_as(total)
+            total += torch.bincount(where.flatten(), weights=values.flatten(), minlength=classes * bins).view_as(total)
 
     def merge(self, other: "BrierSums") -> "BrierSums":
         """Return the sums of both, without changing either.

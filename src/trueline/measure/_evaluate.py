@@ -40,8 +40,8 @@ def evaluate(
         TypeError: if a dtype is wrong.
 
     Cost:
-        One pass over the predictions, and a second one with groups; then about half a second, nearly whatever their
-        number.
+        One pass over the predictions, and a second one with groups; then the intervals, which cost nearly the same
+        whatever the number of samples.
 
     Example:
         >>> import torch

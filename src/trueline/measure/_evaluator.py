@@ -15,7 +15,8 @@ from trueline.measure._evaluation import Evaluation, Z
 from trueline.measure._measures import MEASURES
 from trueline.measure._outcomes import Outcomes, joined, reduce_rows
 from trueline.measure._resampling import FEWEST, effective_error, percentile, reflected
-from trueline.numerics import Interval, bin_index, equal_width_edges, wilson_interval
+from trueline.measure._risk_coverage import RiskCoverage
+from trueline.numerics import Interval, bin_index, wilson_interval
 
 DRAWS = 1000
 BATCHES = 64  # parts of the samples whose sums are resampled for the classwise error
@@ -91,8 +92,9 @@ class Evaluator:
         for block, label, row in row_blocks(values.cpu(), rows.labels, torch.arange(len(labels))):
             chance = block if probs is not None else block.double().softmax(dim=1)
             share = None if rows.weight is None else rows.weight[row]
-            self._brier.add(label, chance, share)
-            self._add_residuals(label, chance, share, (self._seen + row) % BATCHES)
+            index = bin_index(chance, self._brier.edges)
+            self._brier.add(label, chance, share, index=index)
+            self._add_residuals(label, chance, share, index, (self._seen + row) % BATCHES)
         self._seen += len(labels)
         return self
 
@@ -133,15 +135,16 @@ class Evaluator:
         generator = torch.Generator().manual_seed(seed)
         draws = int(min(DRAWS, max(100, _NULL_WORK / len(rows))))
         null = rows.null_calibration(bins=self.bins, draws=draws, generator=generator)
+        curve = rows.risk_coverage()
         class_errors = self._batches.sum(dim=0).view(self.num_classes, -1).abs().sum(dim=1) / rows.weights.sum()
         return Evaluation(
             samples=len(rows),
             confidence=rows.share(rows.confidence),
-            scores=self._scores(rows, class_errors, generator),
+            scores=self._scores(rows, curve, class_errors, generator),
             noise=null.error_limit,
             reliability=rows.reliability(bins=self.bins),
             null=null,
-            risk_coverage=rows.risk_coverage(),
+            risk_coverage=curve,
             brier_parts=self._brier.result(),
             corp=_corp.from_top_label(rows.confidence, rows.hit, weight=rows.weight, score="brier"),
             class_errors=class_errors,
@@ -150,17 +153,20 @@ class Evaluator:
             groups=groups or {},
         )
 
-    def _add_residuals(self, labels: Tensor, probs: Tensor, weight: Tensor | None, batch: Tensor) -> None:
+    def _add_residuals(
+        self, labels: Tensor, probs: Tensor, weight: Tensor | None, index: Tensor, batch: Tensor
+    ) -> None:
         """Add probability minus outcome of every class to the bin of that probability, batch by batch."""
-        cells = bin_index(probs, equal_width_edges(self.bins))
-        cells += torch.arange(0, self.num_classes * self.bins, self.bins)
+        cells = index + torch.arange(0, self.num_classes * self.bins, self.bins)
         cells += batch[:, None] * (self.num_classes * self.bins)
         miss = probs.double().scatter_add(1, labels[:, None], torch.full((len(labels), 1), -1.0, dtype=torch.float64))
         share = torch.ones(len(labels), dtype=torch.float64) if weight is None else weight
         self._batches.view(-1).index_add_(0, cells.flatten(), (miss * share[:, None]).flatten())
         self._batch_weight.index_add_(0, batch, share)
 
-    def _scores(self, rows: Outcomes, class_errors: Tensor, generator: torch.Generator) -> dict[str, Interval]:
+    def _scores(
+        self, rows: Outcomes, curve: RiskCoverage, class_errors: Tensor, generator: torch.Generator
+    ) -> dict[str, Interval]:
         n, confidence = rows.effective, rows.share(rows.confidence)
         found = {"accuracy": _rate(rows.share(rows.hit), n)}
         if self.num_classes > 5:
@@ -173,7 +179,7 @@ class Evaluator:
         found["ece"] = _calibration_interval.from_top_label(
             rows.confidence, rows.hit, weight=rows.weight, bins=self.bins, draws=DRAWS, generator=generator
         )
-        errors = self._errors(rows)
+        errors = self._errors(rows, curve)
         cells, width = gather_cells(rows, self.bins), max(errors["smooth_ece"], 1e-3)
         resampled = statistics(cells, *cells.resample(DRAWS, generator), width)
         resampled["ece_classwise"] = self._resample_classes(generator)
@@ -184,14 +190,14 @@ class Evaluator:
             found[name] = Interval(value, *ends)
         return {name: found[name] for name in MEASURES if name in found}
 
-    def _errors(self, rows: Outcomes) -> dict[str, float]:
+    def _errors(self, rows: Outcomes, curve: RiskCoverage) -> dict[str, float]:
         def binned(*, binning: Literal["width", "mass"] = "width", norm: float = 1, debias: bool = False) -> float:
             error = _calibration_error.from_top_label(
                 *top, weight=rows.weight, bins=self.bins, binning=binning, norm=norm, debias=debias
             )
             return error.item()
 
-        top, curve = (rows.confidence, rows.hit), rows.risk_coverage()
+        top = rows.confidence, rows.hit
         return {
             "mce": binned(norm=math.inf),
             "ace": binned(binning="mass"),
