@@ -4,6 +4,7 @@ from trueline.contracts._calibrator import Calibrator
 from trueline.contracts._catalogue import Catalogue, unknown_name
 from trueline.contracts._check_calibrator import check_calibrator
 from trueline.contracts._check_measure import check_measure
+from trueline.contracts._check_steering import check_steering
 from trueline.contracts._check_target_builder import check_target_builder
 from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
 from trueline.contracts._cross_fit import cross_fit
@@ -23,6 +24,7 @@ __all__ = [
     "check_labels",
     "check_measure",
     "check_predictions",
+    "check_steering",
     "check_target_builder",
     "check_weight",
     "cross_fit",

@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Catalogue(Mapping[str, Callable[..., T]], Generic[T]):
         return self[name](**{key: value for key, value in context.items() if key in taken}, **options)
 
 
-def unknown_name(kind: str, name: str, known: Mapping[str, Any]) -> str:
+def unknown_name(kind: str, name: str, known: Collection[str]) -> str:
     """Return a message that ends the search for a mistyped name.
 
     Args:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 STEERED_KINDS = ("relu", "leaky_relu", "gelu", "silu")
+SMOOTHED_POOLS = ("max_pool1d", "max_pool2d", "max_pool3d")
 DISGUISES = ("clamp_min at 0", "maximum with 0", "threshold at 0")
 
 _MAX_POOLS = {

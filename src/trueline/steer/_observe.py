@@ -1,5 +1,6 @@
 """One forward pass, watched at the dispatcher, at the function calls and at the module calls."""
 
+import math
 import sys
 import threading
 import types
@@ -11,14 +12,21 @@ from typing import Any, Literal
 
 import jaxtyping
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trueline.steer._activation_audit import ActivationCall
 from trueline.steer._as_found import Protected
-from trueline.steer._kinds import DISGUISES, STEERED_KINDS, Operation, read_operation, without_inserted_axis
+from trueline.steer._kinds import (
+    DISGUISES,
+    SMOOTHED_POOLS,
+    STEERED_KINDS,
+    Operation,
+    read_operation,
+    without_inserted_axis,
+)
 
 _HERE = str(Path(__file__).parent)
 # Frames between the user's line and the operation: PyTorch, checks of annotations, generated code.
@@ -26,6 +34,7 @@ _PASSED_OVER = (_HERE, *(package.__path__[0] for package in (torch, jaxtyping)),
 _ACTIVATION_MODULES = ("torch.nn.modules.activation", "torch.nn.modules.pooling")
 _NAMED_BY_FUNCTION = ("selu", "max_pool1d", "adaptive_max_pool1d")  # run as an operation of another name
 
+_STEERED = "a steered unit already"
 _SCRIPTED = "inside a scripted module, which cannot be changed; steer the module before scripting it"
 _COMPILED = "inside a compiled module, which cannot be changed; steer the module before compiling it"
 
@@ -65,48 +74,79 @@ class _Observer:
     def __init__(self, model: nn.Module) -> None:
         self.calls: list[ActivationCall] = []
         self.function: Any = None
+        self.inside_unit = False
         self._thread = threading.get_ident()
-        self._running: list[nn.Module] = []
+        self._running: list[tuple[nn.Module, int]] = []  # with the running number of this forward
+        self._forwards = 0
         self._names: dict[int, tuple[str, ...]] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             self._names[id(module)] = (*self._names.get(id(module), ()), name)
 
     def enter(self, module: nn.Module, _: Any) -> None:
         if threading.get_ident() == self._thread:
-            self._running.append(module)
+            self._running.append((module, self._forwards))
+            self._forwards += 1
 
     def leave(self, module: nn.Module, _: Any, __: Any) -> None:
-        if threading.get_ident() == self._thread and module in self._running:
-            while self._running.pop() is not module:
+        if threading.get_ident() == self._thread and any(running is module for running, _ in self._running):
+            while self._running.pop()[0] is not module:
                 pass
 
     def see(self, operation: Operation) -> None:
+        """Record an activation of PyTorch."""
         module = self._activation_module()
-        function = getattr(self.function, "__name__", "").partition(".")[0]  # an overload is called relu.default
+        function = self._function_name()
         kind = function if function in _NAMED_BY_FUNCTION else operation.kind
         shape = tuple(without_inserted_axis(kind, operation.tensor))
-        owners = [self._names[id(m)][0] for m in self._running[: -1 if module else None] if id(m) in self._names]
         reason = self._reason(operation, kind, function)
+        self._record(kind, operation.tensor, shape, module, operation.in_place, operation.options, reason)
+
+    def see_unit(self, unit: str, x: Tensor, in_place: bool) -> None:
+        """Record a unit of ours."""
+        self._record(unit, x, tuple(x.shape), None, in_place, {}, _STEERED)
+
+    def _record(
+        self,
+        kind: str,
+        x: Tensor,
+        shape: tuple[int, ...],
+        module: nn.Module | None,
+        in_place: bool,
+        options: dict[str, Any],
+        reason: str,
+    ) -> None:
+        running = self._running[: -1 if module else None]
+        owner, invocation = next(
+            ((self._names[id(m)][0], number) for m, number in reversed(running) if id(m) in self._names), ("", 0)
+        )
         self.calls.append(
             ActivationCall(
                 order=len(self.calls),
                 kind=kind,
                 way=self._way(module),
-                owner=owners[-1] if owners else "",
+                function=self._function_name(),
+                owner=owner,
+                invocation=invocation,
                 module_names=self._names.get(id(module), ()),
                 shape=shape,
+                rms=_rms(x),
                 channels=_channels(shape),
-                in_place=operation.in_place,
-                options=operation.options,
+                in_place=in_place,
+                options=options,
                 steerable=not reason,
+                steered=reason == _STEERED,
                 reason=reason,
                 line=_users_line(),
             )
         )
 
+    def _function_name(self) -> str:
+        name: str = getattr(self.function, "__name__", "").partition(".")[0]  # an overload is called relu.default
+        return name
+
     def _activation_module(self) -> nn.Module | None:
         """Return the module of ``torch.nn`` that does nothing but the activation, if one is running."""
-        module = self._running[-1] if self._running else None
+        module = self._running[-1][0] if self._running else None
         forward = getattr(type(module), "forward", None)
         own = module is not None and "forward" in vars(module)
         return None if own or getattr(forward, "__module__", "") not in _ACTIVATION_MODULES else module
@@ -123,15 +163,15 @@ class _Observer:
         return "method" if is_method else "function"
 
     def _reason(self, operation: Operation, kind: str, function: str) -> str:
-        if any(isinstance(module, torch.jit.ScriptModule) for module in self._running):
+        if any(isinstance(module, torch.jit.ScriptModule) for module, _ in self._running):
             return _SCRIPTED
-        if any("_orig_mod" in module._modules or _compiled_in_place(module) for module in self._running):
+        if any("_orig_mod" in module._modules or _compiled_in_place(module) for module, _ in self._running):
             return _COMPILED
         if operation.fused:
             return "fused with other operations in one kernel"
         if kind in DISGUISES:
             return "a ReLU in disguise; written as torch.relu it can be steered"
-        if kind not in STEERED_KINDS:
+        if kind not in (*STEERED_KINDS, *SMOOTHED_POOLS):
             return f"{kind} has no steered form"
         if self.function is None:
             return "not called from Python"
@@ -152,10 +192,14 @@ class _Functions(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         before, self._observer.function = self._observer.function, func
+        unit = getattr(func, "__module__", None) or ""
+        inside, self._observer.inside_unit = self._observer.inside_unit, unit.startswith(__package__)
         try:
+            if self._observer.inside_unit:
+                self._observer.see_unit(_unit_name(func, args), args[0], bool((kwargs or {}).get("in_place")))
             return func(*args, **(kwargs or {}))
         finally:
-            self._observer.function = before
+            self._observer.function, self._observer.inside_unit = before, inside
 
 
 class _Dispatches(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -174,10 +218,23 @@ class _Dispatches(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        if operation is not None:
+        if operation is not None and not self._observer.inside_unit:
             self._observer.see(operation)
         self._protected.before(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def _unit_name(func: Any, args: tuple[Any, ...]) -> str:
+    """Return the name of a function of ours, or of the module that it runs."""
+    names = [type(argument).__name__ for argument in args if isinstance(argument, nn.Module)]
+    return names[0] if names else str(func.__name__)
+
+
+def _rms(x: Tensor) -> float | None:
+    if x.numel() == 0 or x.device.type == "meta" or not x.is_floating_point():
+        return None
+    precision = torch.promote_types(x.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(x.detach(), dtype=precision)) / math.sqrt(x.numel())
 
 
 def _channels(shape: tuple[int, ...]) -> int | None:
