@@ -22,11 +22,13 @@ from trueline.steer import (
     audit_activations,
     curvature_unit,
     mean_preserving_mix,
+    set_beta,
     smooth_max_pool,
     soft_gate,
     steer,
     steering,
     steering_of,
+    trainable_curvature,
 )
 from trueline.steer._operate import operate
 
@@ -488,6 +490,28 @@ def test_batch_norm_is_kept_or_recalibrated() -> None:
         steer(model, 0.8, example=x, batch_norm="recalibrate")
     with pytest.raises((ValueError, TypeError), match="'train'"):
         steer(model, 0.8, example=x, batch_norm="train")  # type: ignore[arg-type]
+
+
+def test_another_beta_without_another_audit() -> None:
+    model, x = everything()
+    for granularity in ("shared", "callsite"):
+        twin = steer(model, 0.9, mix="mean_preserving", scale="rms", pooling=True, granularity=granularity, example=x)
+        for beta in (0.5, 1.0):
+            set_beta(twin, beta)
+            options = {"mix": "mean_preserving", "scale": "rms", "pooling": True, "granularity": granularity}
+            assert torch.equal(twin(x), steer(model, beta, **options, example=x)(x))
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        set_beta(twin, 2.0)
+    assert torch.equal(twin(x), model(x))
+    with pytest.raises(TypeError, match="is learned"):
+        set_beta(trainable_curvature(model, x, granularity="shared"), 0.5)
+    inline = Written(WAYS["F.relu"])
+    twin = steer(inline, 0.9, example=X, granularity="channel")
+    values = torch.tensor([0.1, 0.2, 0.3, 0.4])
+    set_beta(twin, {":relu": values})
+    expected = steer(inline, {":relu": values}, example=X, granularity="channel")(X)
+    assert torch.equal(twin(X), expected)
+    assert torch.allclose(twin.double()(X.double()), expected.double(), atol=1e-5)
 
 
 def test_a_soft_gate_keeps_the_odd_part() -> None:

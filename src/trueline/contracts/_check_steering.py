@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from jaxtyping import Shaped
 from torch import Tensor, nn
 
 Steer = Callable[[nn.Module, float], nn.Module]
 
 
-def check_steering(steer: Steer, model: nn.Module, example: Tensor) -> None:
+def check_steering(steer: Steer, model: nn.Module, example: Shaped[Tensor, "B *shape"]) -> None:
     """Check that a way of steering keeps its promises, on a model of the caller's.
 
     Promises checked: at β = 1 the outputs are the model's to the bit, and so are the gradients; smaller β changes

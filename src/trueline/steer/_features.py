@@ -103,7 +103,7 @@ def features_of(
         torch.Size([5, 8])
     """
     _check_model(model)
-    module = _named(model, head)
+    module = submodule(model, head)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     device = next((tensor.device for tensor in model.parameters()), None)
@@ -165,7 +165,16 @@ def _inputs(batch: Any, device: torch.device | None) -> Tensor:
     return inputs if device is None else inputs.to(device)
 
 
-def _named(model: nn.Module, head: str) -> nn.Module:
+def submodule(model: nn.Module, head: str) -> nn.Module:
+    """Return a module by its name.
+
+    Args:
+        model: any module.
+        head: qualified name.
+
+    Raises:
+        ValueError: if there is none, with the model's linear layers.
+    """
     try:
         return model.get_submodule(head)
     except AttributeError:

@@ -52,7 +52,11 @@ class Rerouted(Holder):
         """
         self.__dict__["_rerouted"] = units
         self.__dict__["_own_forward"] = self.__dict__.pop("forward", None)  # one that was set on this very module
-        for (kind, place), unit in units.items():
+        self.take_tensors()
+
+    def take_tensors(self) -> None:
+        """Make the units' parameters and buffers those of this module."""
+        for (kind, place), unit in self.__dict__["_rerouted"].items():
             for name, parameter in unit.named_parameters():
                 self._parameters[_key(kind, place, name)] = parameter
             for name, buffer in unit.named_buffers():
@@ -82,7 +86,12 @@ class Rerouted(Holder):
 class ReroutedUncompiled(Rerouted):
     """One that calls ``torch.relu_`` and the like, which a compiler does not let go another way."""
 
-    forward = torch.compiler.disable(Rerouted.forward)  # type: ignore[no-untyped-call]
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward that was found, outside of what is compiled."""
+        forward = super().forward
+        if torch.compiler.is_compiling():
+            forward = torch.compiler.disable(forward)  # type: ignore[no-untyped-call]
+        return forward(*args, **kwargs)
 
 
 class Passing(Holder):

@@ -13,6 +13,7 @@ from trueline.steer._kinds import DISGUISES, SMOOTHED_POOLS, STEERED_KINDS
 from trueline.steer._operate import operate
 from trueline.steer._sites import Granularity, Site, plan_sites
 from trueline.steer._twin import twin_of
+from trueline.steer._units import Mix, Scale
 
 _RECORD = "_steering"
 
@@ -23,6 +24,8 @@ class Steering:
 
     Args:
         granularity: which units share one setting.
+        mix: what the units were given; None where it is learned.
+        scale: likewise.
         sites: where the units are.
         units: the unit at each of them.
         before: the audit of the model as it was.
@@ -32,6 +35,8 @@ class Steering:
     """
 
     granularity: Granularity
+    mix: Mix | None
+    scale: Scale | None
     sites: tuple[Site, ...]
     units: tuple[nn.Module, ...]
     before: ActivationAudit
@@ -85,6 +90,8 @@ def put_units(
     make_unit: Callable[[Site, Sequence[str]], nn.Module],
     *,
     granularity: Granularity,
+    mix: Mix | None = None,
+    scale: Scale | None = None,
     pooling: bool = False,
     channel_axis: int | None = None,
     in_place: bool = False,
@@ -96,6 +103,8 @@ def put_units(
         inputs: positional and keyword inputs to run it on.
         make_unit: makes the unit for a site, given the names of all groups.
         granularity: which units share one setting.
+        mix: what the units are given, for the record.
+        scale: likewise.
         pooling: whether max-pooling is smoothed too.
         channel_axis: axis of the channels.
         in_place: whether to operate on the model itself.
@@ -124,7 +133,7 @@ def put_units(
         kinds = STEERED_KINDS + (SMOOTHED_POOLS if pooling else ())
         remaining = tuple(call for call in after.calls if call.kind in kinds and not call.steered)
         remaining += tuple(call for call in after.calls if call.kind in DISGUISES)
-        record = Steering(granularity, tuple(units), tuple(units.values()), before, after, remaining)
+        record = Steering(granularity, mix, scale, tuple(units), tuple(units.values()), before, after, remaining)
         vars(steered)[_RECORD] = record
         if remaining:
             warnings.warn(f"not every activation is steered:\n{record}", UserWarning, stacklevel=3)

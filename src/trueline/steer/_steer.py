@@ -7,8 +7,9 @@ from typing import Any, Literal
 from torch import nn
 
 from trueline.contracts import method
+from trueline.steer._holders import Rerouted
 from trueline.steer._paper import CURVATURE_TUNING
-from trueline.steer._put_units import put_units, read_example
+from trueline.steer._put_units import put_units, read_example, steering_of
 from trueline.steer._recalibrate import recalibrate_batch_norm
 from trueline.steer._sites import Granularity, setting_of
 from trueline.steer._units import Mix, Scale, fixed_unit
@@ -90,6 +91,8 @@ def steer(
         inputs,
         lambda site, groups: fixed_unit(site, setting_of(site, beta, groups), mix, scale),
         granularity=granularity,
+        mix=mix,
+        scale=scale,
         pooling=pooling,
         channel_axis=channel_axis,
     )
@@ -153,6 +156,8 @@ def steering(
         read_example(model, example),
         lambda site, groups: fixed_unit(site, setting_of(site, beta, groups), mix, scale),
         granularity=granularity,
+        mix=mix,
+        scale=scale,
         pooling=pooling,
         channel_axis=channel_axis,
         in_place=True,
@@ -161,3 +166,38 @@ def steering(
         yield model
     finally:
         take_out()
+
+
+def set_beta(model: nn.Module, beta: float | Mapping[str, Any]) -> None:
+    """Steer a steered model to another β, without another audit.
+
+    Args:
+        model: what :func:`steer` returned, or a model inside :func:`steering`.
+        beta: in [0, 1]; or a mapping from group to value, where a group that is left out becomes as it was unsteered.
+
+    Raises:
+        TypeError: if the model is not steered, or its curvature is trainable.
+        ValueError: if a value is out of range; nothing is then changed.
+
+    Example:
+        >>> import torch
+        >>> twin = steer(nn.Sequential(nn.Linear(3, 8), nn.ReLU()), 0.9, example=torch.ones(4, 3))
+        >>> set_beta(twin, 0.5)
+        >>> print(steering_of(twin))
+        1: CurvatureUnit(beta=0.5, mix=0.5), run 1x
+    """
+    record = steering_of(model)
+    if record.mix is None or record.scale is None:
+        raise TypeError(f"the curvature of {type(model).__name__} is learned; set its raw_beta parameters instead")
+    settings = [setting_of(site, beta, record.groups) for site in record.sites]
+    fresh = [
+        fixed_unit(site, value, record.mix, record.scale) for site, value in zip(record.sites, settings, strict=True)
+    ]
+    for unit, other in zip(record.units, fresh, strict=True):
+        device = next((buffer.device for buffer in unit.buffers()), None)
+        fresh_state = other.to(device).__dict__ | {"training": unit.training}
+        unit.__dict__.clear()
+        unit.__dict__.update(fresh_state)
+    for module in model.modules():
+        if isinstance(module, Rerouted):
+            module.take_tensors()

@@ -43,7 +43,7 @@ def twin_of(model: nn.Module) -> nn.Module:
     return twin
 
 
-def _same_memory(parameter: nn.Parameter) -> nn.Parameter:
+def _same_memory(parameter: nn.Parameter) -> Tensor:
     shared = parameter.detach().as_subclass(type(parameter))
     shared.__dict__.update(parameter.__dict__)
     return shared.requires_grad_(parameter.requires_grad)
