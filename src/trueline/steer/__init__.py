@@ -1,6 +1,7 @@
 """Steering: trained networks made smoother or sharper without changing a weight."""
 
 from trueline.steer._activation_audit import ActivationAudit, ActivationCall
+from trueline.steer._adapt import Adapted, adapt, adapt_tuned
 from trueline.steer._audit_activations import audit_activations
 from trueline.steer._beta_search import BETA_GRID, BetaSearch
 from trueline.steer._curvature_unit import CurvatureUnit, curvature_unit
@@ -22,6 +23,7 @@ __all__ = [
     "BETA_GRID",
     "ActivationAudit",
     "ActivationCall",
+    "Adapted",
     "BetaSearch",
     "CurvatureUnit",
     "Granularity",
@@ -33,6 +35,8 @@ __all__ = [
     "SoftGate",
     "Steering",
     "TrainableCurvatureUnit",
+    "adapt",
+    "adapt_tuned",
     "add_lora",
     "audit_activations",
     "curvature_unit",

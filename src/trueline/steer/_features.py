@@ -185,6 +185,21 @@ def submodule(model: nn.Module, head: str) -> nn.Module:
         ) from None
 
 
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put a module in the place of another one, under all its names.
+
+    Args:
+        model: where.
+        name: one qualified name of what goes.
+        module: what comes.
+    """
+    old = submodule(model, name)
+    for parent in model.modules():
+        for key, child in parent._modules.items():
+            if child is old:
+                parent._modules[key] = module
+
+
 def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")

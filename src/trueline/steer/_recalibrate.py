@@ -33,13 +33,13 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Any], *, momentum
 
     A trained network whose activations were changed, or whose data have moved, sends other values into its batch-norm
     layers than their statistics describe. Only these layers are in training mode meanwhile (dropout is off), so each
-    normalises with the statistics of the batch at hand. The later layers therefore see what they would see in
-    training, and depend a little on how the data are cut into batches; the layers before the first such one do not.
-    Weights and whatever else the model holds stay as they are. A layer that no batch reaches keeps its statistics.
+    normalises with the statistics of the batch at hand. The later ones therefore see what they would see in training,
+    and depend a little on how the data are cut into batches; the first does not. Weights and whatever else the model
+    holds stay as they are. A layer that no batch reaches keeps its statistics.
 
     Args:
         model: any module with at least one ``BatchNorm`` layer, of one to three dimensions or synchronised, that tracks
-            running statistics. A synchronised layer keeps the statistics of this process's own batches.
+            running statistics. Without a momentum synchronised layers get the statistics of this process's batches.
         batches: inputs on the model's device, at least one batch; of a tuple or list the first entry is taken, so that
             a loader of inputs and labels will do. Larger batches are better estimates.
         momentum: None for the formula above. A number in (0, 1] moves the statistics that are there instead, with every

@@ -19,7 +19,7 @@ from trueline.steer._beta_search import (
     recalibrated,
     value,
 )
-from trueline.steer._features import head_of, submodule
+from trueline.steer._features import head_of, replace_module, submodule
 from trueline.steer._linear_heads import LinearHeads, fit_linear_heads
 from trueline.steer._paper import CURVATURE_TUNING
 from trueline.steer._put_units import read_example
@@ -124,7 +124,7 @@ def search_beta_for_transfer(
     values = [value(metric, val_labels, every[k]) for k in range(len(tried))]
     result = chosen(metric, best, tried, values, twins, val_labels, every, joined)
     fresh = joined.module(tried.index(result.beta)).to(device)
-    _replace(result.model, name, fresh)
+    replace_module(result.model, name, fresh)
     return result
 
 
@@ -155,12 +155,3 @@ def _features(
         for handle in handles:
             handle.remove()
     return torch.stack([torch.cat(part) for part in parts])
-
-
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    owner = model.get_submodule(parent)
-    for key, child in list(owner._modules.items()):
-        if child is owner._modules[last] and key != last:
-            owner._modules[key] = module
-    owner._modules[last] = module
