@@ -12,7 +12,18 @@ import sys
 
 from _harness import write
 
-GROUPS = ("calibrate", "contracts", "data", "measure", "models", "numerics", "steer", "supervise")
+GROUPS = (
+    "calibrate",
+    "contracts",
+    "data",
+    "measure",
+    "models",
+    "numerics",
+    "probe",
+    "robustness",
+    "steer",
+    "supervise",
+)
 PROGRAM = """
 import time
 start = time.process_time()

@@ -17,7 +17,7 @@ import trueline
 SOURCE = Path(trueline.__file__).parent
 
 FOUNDATION = {"contracts", "numerics"}
-METHODS = {"calibrate", "data", "measure", "models", "steer", "supervise"}
+METHODS = {"calibrate", "data", "measure", "models", "probe", "robustness", "steer", "supervise"}
 MAY_IMPORT = {
     **{group: set() for group in FOUNDATION},
     **{group: FOUNDATION | {"measure"} for group in METHODS},
