@@ -8,12 +8,16 @@ from trueline.contracts._check_steering import check_steering
 from trueline.contracts._check_target_builder import check_target_builder
 from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
 from trueline.contracts._cross_fit import cross_fit
+from trueline.contracts._left_as_found import left_as_found
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._optional import import_optional
+from trueline.contracts._plain_chart import ACCENT, NEUTRAL, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
 from trueline.contracts._target_builder import TargetBuilder
 
 __all__ = [
+    "ACCENT",
+    "NEUTRAL",
     "SUM_TOLERANCE",
     "Calibrator",
     "Catalogue",
@@ -30,7 +34,9 @@ __all__ = [
     "cross_fit",
     "facts_of",
     "import_optional",
+    "left_as_found",
     "method",
+    "plain_chart",
     "read_hits",
     "read_log_probs",
     "read_probs",

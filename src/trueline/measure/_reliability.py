@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, check_weight, import_optional, method, read_hits
-from trueline.measure._plain_chart import ACCENT, NEUTRAL, plain
+from trueline.contracts import ACCENT, NEUTRAL, Reference, check_weight, import_optional, method, plain_chart, read_hits
 from trueline.numerics import BinSums, equal_mass_edges, equal_width_edges, wilson_interval
 
 
@@ -80,7 +79,7 @@ class Reliability:
         diagonal = alt.Chart(alt.Data(values=[{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}]))
         bins = alt.Chart(alt.Data(values=rows))
         tooltip = [alt.Tooltip(f"{name}:Q", format="d" if name == "count" else ".3f") for name in names]
-        return plain(
+        return plain_chart(
             alt.layer(
                 diagonal.mark_line(color=NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(x=x, y=y),
                 bins.mark_rule(color=ACCENT, strokeWidth=2).encode(x=x, y="interval_low:Q", y2="interval_high:Q"),

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, check_weight, import_optional, method, read_hits
-from trueline.measure._plain_chart import ACCENT, NEUTRAL, plain
+from trueline.contracts import ACCENT, NEUTRAL, Reference, check_weight, import_optional, method, plain_chart, read_hits
 
 _PLOTTED = 400  # points of the drawn curve, whatever the number of samples
 
@@ -84,7 +83,7 @@ class RiskCoverage:
             x=alt.X("coverage:Q", scale=alt.Scale(domain=[0, 1]), title="coverage"),
             tooltip=[alt.Tooltip(f"{name}:Q", format=".3f") for name in ("coverage", "risk", "best")],
         )
-        return plain(
+        return plain_chart(
             alt.layer(
                 chart.mark_line(color=NEUTRAL, strokeDash=[4, 4], strokeWidth=1).encode(
                     y=alt.Y("best:Q", title="risk")

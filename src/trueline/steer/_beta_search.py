@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from trueline.contracts import import_optional, unknown_name
+from trueline.contracts import ACCENT, NEUTRAL, import_optional, plain_chart, unknown_name
 from trueline.measure import MEASURES, Evaluation, accuracy, brier, calibration_error, evaluate, log_loss
 from trueline.steer._linear_heads import LinearHeads
 from trueline.steer._recalibrate import recalibrate_batch_norm
 from trueline.steer._steer import set_beta
 from trueline.steer._twin import twin_of
-
-if TYPE_CHECKING:
-    import altair
 
 BETA_GRID = (*(round(0.70 + 0.01 * step, 2) for step in range(30)), 1.0)
 """The 30 values of the paper, and 1, which is the model as it was."""
@@ -95,7 +92,7 @@ class BetaSearch:
             "original": self.original,
         }
 
-    def plot(self) -> "altair.LayerChart":
+    def plot(self) -> Any:
         """Return a chart of the metric against β, with the chosen point.
 
         Raises:
@@ -107,9 +104,8 @@ class BetaSearch:
         x = alt.X("beta:Q", title="β (1 is the model as it was)", scale=alt.Scale(zero=False))
         y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
         base = alt.Chart(alt.Data(values=rows)).encode(x=x, y=y)
-        chosen = base.transform_filter(f"datum.beta === {self.beta}").mark_point(filled=True, size=120, color="#b8423f")
-        chart: altair.LayerChart = base.mark_line(point=True) + chosen
-        return chart
+        chosen = base.transform_filter(f"datum.beta === {self.beta}").mark_point(filled=True, size=120, color=ACCENT)
+        return plain_chart(alt.layer(base.mark_line(point=True, color=NEUTRAL), chosen))
 
     def __str__(self) -> str:
         moved = f"{self.metric} {self.value:.4g} at beta = {self.beta:g} against {self.original:.4g} unsteered"

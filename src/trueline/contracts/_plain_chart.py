@@ -1,4 +1,4 @@
-"""How the measures' own charts look: on light and on dark pages, on no background of their own."""
+"""How the charts of result records look: on light and on dark pages, on no background of their own."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ ACCENT = "#3b82c4"
 _SIDE = 280
 
 
-def plain(chart: Any) -> Any:
+def plain_chart(chart: Any) -> Any:
     """Return an Altair chart with a transparent background and grey axes.
 
     Args:
