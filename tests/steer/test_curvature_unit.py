@@ -291,3 +291,24 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
         curvature_unit(x[0, 0, 0], 0.5, torch.full((2, 4), 0.5))
     with pytest.raises(ValueError, match="scale is a constant"):
         curvature_unit(x, 0.5, scale=torch.ones(1, requires_grad=True))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last, "transposed", "sliced"])
+def test_large_inputs_of_every_layout(layout: object) -> None:
+    x = torch.randn(4, 32, 64, 64, generator=torch.Generator().manual_seed(0))  # more than one run
+    if layout == "transposed":
+        x = x.transpose(1, 3)
+    elif layout == "sliced":
+        x = x[:, ::2].repeat(2, 1, 1, 1)[:, :, 1:]
+    else:
+        x = x.contiguous(memory_format=layout)  # type: ignore[arg-type]
+    entries = torch.stack([curvature_unit(part, 0.8) for part in x.unbind()])
+    x.requires_grad_()
+    result = curvature_unit(x, 0.8)
+    assert torch.equal(result, entries)
+    assert layout != torch.channels_last or result.is_contiguous(memory_format=torch.channels_last)
+    for given in (torch.ones_like(result), torch.ones(result.shape), torch.ones(()).expand_as(x)):
+        (slope,) = torch.autograd.grad(result, x, given, retain_graph=True)
+        one_by_one = x.detach().reshape(-1).requires_grad_()
+        parts = [curvature_unit(part, 0.8) for part in one_by_one.split(1000)]
+        assert torch.allclose(slope.reshape(-1), torch.autograd.grad(torch.cat(parts).sum(), one_by_one)[0], atol=1e-6)

@@ -20,15 +20,22 @@ def by_runs(
         *others: further inputs.
 
     Returns:
-        The same as ``function(x, *others)``. On a CPU large contiguous tensors are worked off in runs, which is
-        faster and takes next to no memory beside the result; elsewhere all at once.
+        The same as ``function(x, *others)``. On a CPU large tensors whose entries fill their memory in the same order
+        (contiguous ones, and those with the channels last) are worked off in runs, which is faster and takes next to
+        no memory beside the result; elsewhere all at once.
     """
     whole = x.device.type != "cpu" or x.numel() <= _RUN or torch.compiler.is_compiling()
-    if whole or not all(tensor.is_contiguous() for tensor in (x, *others)):
+    if whole or not _is_filled(x) or any(tensor.stride() != x.stride() for tensor in others):
         return function(x, *others).to(x.dtype)
     result = torch.empty_like(x)
-    flat, *inputs = (tensor.view(-1) for tensor in (result, x, *others))
+    flat, *inputs = (tensor.as_strided((x.numel(),), (1,)) for tensor in (result, x, *others))
     for start in range(0, x.numel(), _RUN):
         part = slice(start, start + _RUN)
         flat[part] = function(*(tensor[part] for tensor in inputs))
     return result
+
+
+def _is_filled(x: Tensor) -> bool:
+    """Return whether the entries lie next to each other, in whatever order of the axes."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.is_contiguous() or (x.ndim in formats and x.is_contiguous(memory_format=formats[x.ndim]))
