@@ -4,9 +4,10 @@ Peer: the published two-branch expression in plain PyTorch, ``c·x·sigmoid(βx/
 millionth above ``1 - β``. ReLU and SiLU are timed beside it, to say how far they are. Values and gradients must agree
 before anything is timed. Goals: forward with backward 4 times as fast, and half the memory kept for the gradient.
 
-    python benchmarks/curvature_unit.py [--full] [--device DEVICE] [--out PATH]
+    python benchmarks/curvature_unit.py [--full] [--compiled] [--device DEVICE] [--out PATH]
 
-``--full`` adds 100 million entries, for which the peer needs about 4 GB.
+``--full`` adds 100 million entries, for which the peer needs about 4 GB; ``--compiled`` adds what ``torch.compile``
+makes of ours and of the expression, which on a CPU needs a C++ compiler.
 """
 
 import argparse
@@ -68,18 +69,20 @@ def bytes_kept(unit: Callable[[Tensor], Tensor], x: Tensor) -> int:
     return sum(size for place, size in kept.items() if place != x.data_ptr())
 
 
-def measured(name: str, size: int, device: str) -> dict[str, object]:
+def measured(
+    name: str, size: int, device: str, contestants: dict[str, Callable[[Tensor], Tensor]]
+) -> dict[str, object]:
     """Check and time all contestants at one size."""
     x, grad = torch.randn(size, device=device, requires_grad=True), torch.randn(size, device=device)
-    ours, peer = list(CONTESTANTS.values())[:2]
+    ours, peer, *_ = contestants.values()
     torch.testing.assert_close(ours(x), peer(x), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(trained(ours, x, grad).clone(), trained(peer, x, grad), rtol=1e-4, atol=1e-4)
-    both = compare({key: partial(trained, unit, x, grad) for key, unit in CONTESTANTS.items()})
-    forward = compare({key: partial(applied, unit, x) for key, unit in CONTESTANTS.items()})
-    kept = {key: bytes_kept(unit, x) for key, unit in CONTESTANTS.items()}
+    both = compare({key: partial(trained, unit, x, grad) for key, unit in contestants.items()})
+    forward = compare({key: partial(applied, unit, x) for key, unit in contestants.items()})
+    kept = {key: bytes_kept(unit, x) for key, unit in contestants.items()}
     print(f"\n{name}, {size:,} entries on {device}")
     print(f"{'':32}{'forward':>12}{'with backward':>22}{'kept beside x':>16}")
-    for key in CONTESTANTS:
+    for key in contestants:
         times = f"{1e3 * forward[key]['median']:9.1f} ms{1e3 * both[key]['median']:11.1f} ms"
         print(f"{key:32}{times}{both[key]['ratio']:7.2f}x{kept[key] / 1e6:12.1f} MB")
     return {"entries": size, "forward": forward, "forward_and_backward": both, "bytes_kept": kept}
@@ -88,12 +91,18 @@ def measured(name: str, size: int, device: str) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="100 million entries too")
+    parser.add_argument("--compiled", action="store_true", help="what torch.compile makes of them too")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, help="another file for the result")
     options = parser.parse_args()
 
     sizes = SIZES | ({"100 million": 100_000_000} if options.full else {})
-    rows = {name: measured(name, size, options.device) for name, size in sizes.items()}
+    contestants = CONTESTANTS
+    if options.compiled:
+        contestants = CONTESTANTS | {
+            f"{name}, compiled": torch.compile(CONTESTANTS[name], dynamic=False) for name in list(CONTESTANTS)[:2]
+        }
+    rows = {name: measured(name, size, options.device, contestants) for name, size in sizes.items()}
     payload = {
         "beta": BETA,
         "mix": MIX,
@@ -102,7 +111,8 @@ def main() -> None:
         "goal_met": all(row["forward_and_backward"]["two-branch expression"]["ratio"] >= GOAL for row in rows.values()),
         "sizes": rows,
     }
-    name = "curvature_unit" if options.device == "cpu" else f"curvature_unit_{torch.device(options.device).type}"
+    suffix = "" if options.device == "cpu" else f"_{torch.device(options.device).type}"
+    name = "curvature_unit" + ("_compiled" if options.compiled else "") + suffix
     print(f"\nwritten to {write(name, payload, out=options.out)}")
 
 

@@ -9,6 +9,7 @@ from trueline.models._classifier import Classifier
 from trueline.models._convnet import ConvNet
 from trueline.models._mlp import MLP
 from trueline.models._models import MODELS, build
+from trueline.models._normalized import Normalized
 from trueline.models._preact_resnet import PreActResNet, preact_resnet18
 from trueline.models._projection import WithProjection
 from trueline.models._vit import SelfAttention, ViT
@@ -19,6 +20,7 @@ __all__ = [
     "CifarResNet",
     "Classifier",
     "ConvNet",
+    "Normalized",
     "PreActResNet",
     "SelfAttention",
     "ViT",

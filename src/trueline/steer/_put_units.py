@@ -52,9 +52,13 @@ class Steering:
         lines = [
             f"{site.name}: {unit!r}, run {len(site.calls)}x" for site, unit in zip(self.sites, self.units, strict=True)
         ]
-        left = [f"left: {call.kind} in {call.owner or 'the model'}: {call.reason}" for call in self.after.unsteerable]
-        missed = [f"MISSED: {call.kind} in {call.owner or 'the model'}, {call.line}" for call in self.remaining]
+        missed = [f"MISSED: {_where(call)}" for call in self.remaining]
+        left = [f"left: {_where(call)}" for call in self.after.unsteerable if call not in self.remaining]
         return "\n".join([*lines, *left, *missed])
+
+
+def _where(call: ActivationCall) -> str:
+    return f"{call.kind} in {call.owner or 'the model'} ({call.reason or call.line})"
 
 
 def steering_of(model: nn.Module) -> Steering:
