@@ -47,6 +47,7 @@ def test_every_example_is_tested() -> None:
         "audit_cifar10.py",
         "calibrate_saved_predictions.py",
         "dps_in_a_plain_loop.py",
+        "steer_your_own_model.py",
         "train.toml",
         "your_own_dataset.py",
     }
@@ -126,6 +127,17 @@ def test_a_data_set_of_ones_own_trains_and_is_reported(tmp_path: Path) -> None:
     assert report.stat().st_size > 100_000
     environment = RunFolder(report.parent).environment()
     assert environment["class_names"] == ["inner", "middle", "outer"]
+
+
+def test_a_model_that_calls_relu_in_every_way_is_steered(tmp_path: Path) -> None:
+    printed = _run("steer_your_own_model.py", tmp_path)
+    assert "5 activations executed (5 relu); 5 can be steered" in printed
+    assert "at beta = 1 the twin's 1647 outputs are the model's own" in printed
+    before, after = (_number(pattern, printed) for pattern in (r"log loss ([\d.]+) before", r"and ([\d.]+) after"))
+    assert after < before
+    page = tmp_path / "runs" / "stranger-steered" / "steering.html"
+    assert f"page: {page.relative_to(tmp_path)}" in printed
+    assert (page.parent / "predictions.safetensors").is_file()
 
 
 def test_the_configuration_is_valid_and_trains(tmp_path: Path) -> None:

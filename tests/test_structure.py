@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "report": FOUNDATION | METHODS | {"train", "page"},
     "predictions": FOUNDATION | {"train"},
     "auditing": FOUNDATION | METHODS | {"train", "page", "predictions"},
-    "cli": FOUNDATION | METHODS | {"page", "train", "predictions", "recipes", "report", "auditing"},
+    "steering": FOUNDATION | METHODS | {"train", "page"},
+    "cli": FOUNDATION | METHODS | {"page", "train", "predictions", "recipes", "report", "auditing", "steering"},
 }
 OPTIONAL = {
     "PIL", "altair", "captum", "datasets", "jinja2", "pandas", "pyarrow", "ray", "scipy", "sklearn", "torchvision",

@@ -24,6 +24,7 @@ _GROUPS = (
     "report",
     "robustness",
     "steer",
+    "steering",
     "supervise",
     "train",
 )

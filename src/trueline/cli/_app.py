@@ -11,6 +11,7 @@ from trueline.cli._demo import demo
 from trueline.cli._methods import methods
 from trueline.cli._report import report
 from trueline.cli._reproduce import reproduce
+from trueline.cli._steer import steer
 from trueline.cli._train import train
 
 app = typer.Typer(
@@ -19,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, audit, train, report, reproduce, methods, cite):
+for verb in (demo, audit, train, steer, report, reproduce, methods, cite):
     app.command()(verb)
 
 

@@ -10,6 +10,7 @@ from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predic
 from trueline.contracts._cross_fit import cross_fit
 from trueline.contracts._left_as_found import left_as_found
 from trueline.contracts._method import Facts, Reference, facts_of, method
+from trueline.contracts._named_object import named_object
 from trueline.contracts._optional import import_optional
 from trueline.contracts._plain_chart import ACCENT, NEUTRAL, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
@@ -36,6 +37,7 @@ __all__ = [
     "import_optional",
     "left_as_found",
     "method",
+    "named_object",
     "plain_chart",
     "read_hits",
     "read_log_probs",

@@ -1,6 +1,5 @@
 """A user's own PyTorch data set."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
+from trueline.contracts import named_object
 from trueline.data._examples import Examples
 from trueline.data._source import Source
 
@@ -30,7 +30,7 @@ def user_dataset(factory: str) -> Source:
         ValueError: if the path is malformed, leads nowhere, or an item is no pair.
         TypeError: if what it leads to is not a map-style ``torch.utils.data.Dataset``.
     """
-    found = _find(factory)
+    found = named_object(factory, kind="a data set")
     if not isinstance(found, Dataset | tuple | list) and callable(found):
         found = found()
     pair = tuple(found) if isinstance(found, tuple | list) else (found,)
@@ -75,21 +75,6 @@ class _Inputs(Dataset[Tensor]):
                 "convert it in the data set's __getitem__"
             )
         return value if value.dtype == torch.uint8 else value.float()
-
-
-def _find(factory: str) -> Any:
-    module_name, colon, name = factory.partition(":")
-    if not colon or not module_name or not name:
-        raise ValueError(f"a data set of your own is named 'package.module:name', got {factory!r}")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there and lacks something itself
-        raise ValueError(f"there is no module {module_name!r}; is its folder on PYTHONPATH?") from error
-    if not hasattr(module, name):
-        raise ValueError(f"module {module_name!r} has no {name!r}")
-    return getattr(module, name)
 
 
 def _labels(dataset: Any, origin: str) -> Tensor:
