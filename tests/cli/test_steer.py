@@ -93,6 +93,9 @@ def test_a_run_is_steered_and_audited_beside_the_original(run: Path, tmp_path: P
     change = next(row for row in rows if row["measure"] == "log_loss")
     assert change["value"] == pytest.approx(record["test"]["difference"]["log_loss"]["value"], abs=1e-5)
     assert CliRunner().invoke(app, ["audit", str(out), "--json"]).exit_code == 0
+    cited, of_run = (CliRunner().invoke(app, ["cite", str(folder)]).stdout for folder in (out, run))
+    assert "2502.07783" in cited
+    assert set(of_run.splitlines()) <= set(cited.splitlines())
 
 
 def test_json_is_the_record_and_nothing_else(mine: Path) -> None:
@@ -105,6 +108,7 @@ def test_json_is_the_record_and_nothing_else(mine: Path) -> None:
     assert record["source"] == {"model": "steered_by_tests:make", "data": "steered_by_tests:data", "half_seed": 0}
     assert any("cut into halves of 40 and 40 with seed 0" in note for note in record["notes"])
     assert any("Robust accuracy is left out" in note for note in record["notes"])
+    assert "2502.07783" in CliRunner().invoke(app, ["cite", "make-steered", "--bibtex"]).stdout
     assert RunFolder(Path("make-steered")).environment()["class_names"] == ["low", "high"]
 
 

@@ -1,21 +1,33 @@
 """``trueline cite``: the references of exactly what a run used."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trueline.cli._exit import plain_errors
 
+if TYPE_CHECKING:
+    from trueline.contracts import Reference
+
 
 def cite(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or one that `trueline steer` wrote.")],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX entries.")] = False,
 ) -> None:
     """Print the references of the methods, data and measures that a run used."""
+    with plain_errors():
+        references = _references(run)
+    typer.echo("\n".join(reference.bibtex if bibtex else str(reference) for reference in references))
+
+
+def _references(run: Path) -> "list[Reference]":
     from trueline.report import references_of
+    from trueline.steering import cited_by, is_steered
     from trueline.train import RunFolder
 
-    with plain_errors():
-        references = references_of(RunFolder(run).config())
-    typer.echo("\n".join(reference.bibtex if bibtex else str(reference) for reference in references))
+    if not is_steered(run):
+        return references_of(RunFolder(run).config())
+    references, source = cited_by(run)
+    trained = references_of(RunFolder(source).config()) if source is not None else []
+    return list(dict.fromkeys([*references, *trained]))

@@ -3,6 +3,7 @@
 from trueline.steering._options import FACTS as STEERING_MEASURES
 from trueline.steering._options import SteeringOptions
 from trueline.steering._record import CurvePoint, Judgement, SteeringFindings
+from trueline.steering._references import cited_by, is_steered
 from trueline.steering._run import SteeredRun, load_steered, steer_run
 from trueline.steering._subject import SteeringSubject, load_factory, subject_of_model, subject_of_run
 from trueline.steering._verdict import steering_verdict
@@ -15,6 +16,8 @@ __all__ = [
     "SteeringFindings",
     "SteeringOptions",
     "SteeringSubject",
+    "cited_by",
+    "is_steered",
     "load_factory",
     "load_steered",
     "steer_run",

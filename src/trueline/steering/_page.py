@@ -4,30 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trueline import measure
-from trueline.contracts import facts_of
 from trueline.numerics import Interval
 from trueline.page import MARKS, colour, render_page
-from trueline.probe import normalised_curvature
-from trueline.robustness import apgd_ce
-from trueline.steer import search_beta
 from trueline.steering._charts import CHARTED, curve_charts
 from trueline.steering._geometry import ATTACK_STEPS, CURVATURE_STEPS
 from trueline.steering._options import FACTS
 from trueline.steering._record import SteeringFindings
+from trueline.steering._references import references_of
 from trueline.steering._verdict import measure_name, steering_verdict
 
 _HERE = Path(__file__).parent
 _UNITS = {"points": "points", "nats": "nats", "score": ""}
 _MAIN = ("accuracy", "log_loss", "brier", "ece", "confidence_gap", "robust_accuracy", "normalised_curvature")
-_USED = (
-    search_beta,
-    measure.accuracy,
-    measure.log_loss,
-    measure.brier,
-    measure.calibration_error,
-    measure.confidence_gap,
-)
 
 
 def steering_page(found: SteeringFindings, boundary: Mapping[str, Any] | None) -> str:
@@ -69,7 +57,7 @@ def steering_page(found: SteeringFindings, boundary: Mapping[str, Any] | None) -
         "metric": measure_name(options.metric),
         "boundary_ends": _axes(boundary),
         "settings": _settings(found),
-        "references": list(dict.fromkeys(str(reference) for item in _used(found) for reference in item)),
+        "references": list(map(str, references_of(found))),
     }
     return render_page(
         _HERE / "_template.html.j2",
@@ -175,18 +163,3 @@ def _settings(found: SteeringFindings) -> list[tuple[str, str]]:
         *((name.replace("_", " "), str(value)) for name, value in found.source.items()),
         *found.versions.items(),
     ]
-
-
-def _used(found: SteeringFindings) -> list[tuple[Any, ...]]:
-    items: list[object] = list(_USED)
-    if "robust_accuracy" in found.judgement.original:
-        items.append(apgd_ce)
-    if "normalised_curvature" in found.judgement.original:
-        items.append(normalised_curvature)
-    references = []
-    for item in items:
-        try:
-            references.append(facts_of(item).references)
-        except TypeError:  # not everything was published, a share for instance
-            continue
-    return references

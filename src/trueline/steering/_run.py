@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from trueline.steering._boundary import boundary_of
 from trueline.steering._findings import find
 from trueline.steering._options import SteeringOptions
 from trueline.steering._page import steering_page
-from trueline.steering._record import SteeringFindings
+from trueline.steering._record import RECORD, SteeringFindings
+from trueline.steering._references import is_steered, references_of
 from trueline.steering._subject import (
-    RECORD,
     SPLITS,
     SteeringSubject,
     inputs_of,
@@ -130,7 +130,7 @@ def load_steered(path: Path) -> nn.Module:
 def _check_place(out: Path, subject: SteeringSubject) -> None:
     if subject.run is not None and out.resolve() == subject.run.path.resolve():
         raise ValueError(f"{out} is the run itself, which stays as it is; choose another folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
+    if out.is_dir() and any(out.iterdir()) and not is_steered(out):
         raise ValueError(f"{out} holds something that is no steered run; choose another folder")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder")
@@ -168,4 +168,5 @@ def _write(
 
 
 def _record(found: SteeringFindings) -> dict[str, Any]:
-    return {"verdict": list(steering_verdict(found)), **found.to_dict()}
+    references = [asdict(reference) for reference in references_of(found)]
+    return {"verdict": list(steering_verdict(found)), **found.to_dict(), "references": references}

@@ -14,10 +14,10 @@ from trueline import data
 from trueline.contracts import named_object
 from trueline.data import Examples, Source
 from trueline.models import Normalized
+from trueline.steering._record import RECORD
 from trueline.train import RunFolder, load_config, load_model
 
 SPLITS = ("train", "validation", "calibration", "test")
-RECORD = "steering.json"
 
 
 @dataclass(frozen=True, eq=False)
