@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from trueline.steer import CurvatureUnit, _runs, curvature_unit
+from trueline.steer._unit_arithmetic import composed
 
 BETAS = (0.0, 0.3, 0.5, 0.7, 0.9, 0.99, 0.9999)
 MIXES = (0.0, 0.5, 1.0)
@@ -212,8 +213,8 @@ def test_runs_never_change_the_answer(layout: str, monkeypatch: pytest.MonkeyPat
     }[layout].requires_grad_()
     whole = curvature_unit(x, 0.8)
     expected = torch.autograd.grad(whole.square().sum(), x)[0]
-    monkeypatch.setattr(_runs, "_RUN", 7)
-    monkeypatch.setattr(_runs, "_SHARE", 50)
+    monkeypatch.setattr(_runs, "RUN", 7)
+    monkeypatch.setattr(_runs, "SHARE", 50)
     for threads in (1, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         cut = curvature_unit(x, 0.8)
@@ -223,7 +224,7 @@ def test_runs_never_change_the_answer(layout: str, monkeypatch: pytest.MonkeyPat
 
 def test_runs_in_several_threads_keep_modes_and_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
-    x = torch.randn(4 * _runs._SHARE, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4 * _runs.SHARE, generator=torch.Generator().manual_seed(0))
     expected = torch.cat([curvature_unit(part, 0.8) for part in x.split(1024)])
     with torch.inference_mode():
         assert torch.equal(curvature_unit(x, 0.8), expected)
@@ -355,3 +356,25 @@ def test_large_inputs_of_every_layout(layout: object) -> None:
         one_by_one = x.detach().reshape(-1).requires_grad_()
         parts = [curvature_unit(part, 0.8) for part in one_by_one.split(1000)]
         assert torch.allclose(slope.reshape(-1), torch.autograd.grad(torch.cat(parts).sum(), one_by_one)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(), (3, 1, 1), (1, 3, 1, 1), (5,)])
+def test_knobs_that_learn_are_worked_off_in_rows(layout: object, shape: tuple[int, ...]) -> None:
+    """Rows against the plain operations, which every gradient that is differentiated again goes through."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 3, 96, 5, generator=generator).double()
+    x = x.contiguous(memory_format=layout).requires_grad_()  # type: ignore[arg-type]
+    knobs = [torch.rand(shape, generator=generator).double().requires_grad_() for _ in range(2)]
+    with torch.no_grad():
+        knobs[0].view(-1)[0] = 1.0  # one unit is ReLU itself
+    result = curvature_unit(x, *knobs, scale=0.7)
+    assert torch.allclose(result, composed(x, *knobs, torch.tensor(0.7).double()), atol=1e-12)
+    given = torch.randn(result.shape, generator=generator).double()
+    quick = torch.autograd.grad(result, (x, *knobs), given, retain_graph=True)
+    plain = torch.autograd.grad(result, (x, *knobs), given, create_graph=True)
+    for found, expected in zip(quick, plain, strict=True):
+        assert found.shape == expected.shape
+        assert torch.allclose(found, expected, atol=1e-9)
+    only_mix = torch.autograd.grad(curvature_unit(x.detach(), knobs[0].detach(), knobs[1]), knobs[1], given)
+    assert only_mix[0].shape == shape

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from trueline.contracts import Reference, method
-from trueline.steer._unit_arithmetic import LEAST_WIDTH
+from trueline.steer._unit_rows import LEAST_WIDTH
 
 _MAX_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _HALF = (torch.float16, torch.bfloat16)

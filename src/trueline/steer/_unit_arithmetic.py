@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trueline.steer._runs import by_runs
+from trueline.steer._unit_rows import LEAST_WIDTH, gradients_by_rows, rows_of, values_by_rows
 
-LEAST_WIDTH = 1e-6  # of the corner, where beta is within it of 1: the sharpness stays finite in single precision
 HALF = (torch.float16, torch.bfloat16)
 _LINEAR_FROM = 40.0  # in corner widths; what the softplus branch then misses is below the precision of float64
 
@@ -75,7 +75,10 @@ class TrainableUnit(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, beta: Tensor, mix: Tensor, scale: Tensor) -> Tensor:
-        return composed(x, beta, mix, scale)
+        rows = rows_of(x, (beta, mix, scale))
+        if not rows:
+            return composed(x, beta, mix, scale)
+        return values_by_rows(_computed(x), rows, (beta, mix, *_shapes(beta, scale), scale)).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -85,9 +88,13 @@ class TrainableUnit(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, beta, mix, scale = ctx.saved_tensors
+        needed, given = ctx.needs_input_grad, _computed(grad)
+        rows = [] if torch.is_grad_enabled() else rows_of(x, (beta, mix, scale))
+        if rows:  # nobody differentiates this again
+            knobs = (beta, mix, *_shapes(beta, scale), scale)
+            in_x, in_beta, in_mix = gradients_by_rows(_computed(x), given, rows, knobs, needed)
+            return None if in_x is None else in_x.to(x.dtype), in_beta, in_mix, None
         slopes = _slopes(x, beta, mix, scale)
-        needed = ctx.needs_input_grad
-        given = _computed(grad)
         parts = [
             (given * slope).sum_to_size(knob.shape).to(knob.dtype) if wanted else None
             for slope, knob, wanted in zip(slopes, (x, beta, mix), needed, strict=False)
