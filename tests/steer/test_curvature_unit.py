@@ -369,7 +369,7 @@ def test_knobs_that_learn_are_worked_off_in_rows(layout: object, shape: tuple[in
     with torch.no_grad():
         knobs[0].view(-1)[0] = 1.0  # one unit is ReLU itself
     result = curvature_unit(x, *knobs, scale=0.7)
-    assert torch.allclose(result, composed(x, *knobs, torch.tensor(0.7).double()), atol=1e-12)
+    assert torch.allclose(result, composed(x, *knobs, torch.tensor(0.7, dtype=torch.float64)), atol=1e-12)
     given = torch.randn(result.shape, generator=generator).double()
     quick = torch.autograd.grad(result, (x, *knobs), given, retain_graph=True)
     plain = torch.autograd.grad(result, (x, *knobs), given, create_graph=True)
