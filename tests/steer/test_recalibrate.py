@@ -3,12 +3,15 @@
 import copy
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from trueline.recipes._shared_data import cifar10_test, trained_resnet
 from trueline.steer._curvature_unit import CurvatureUnit
 from trueline.steer._recalibrate import recalibrate_batch_norm
 
@@ -300,3 +303,22 @@ def test_models_and_options_that_do_not_fit_are_refused() -> None:
     unused.forward = lambda x: x
     with pytest.raises(ValueError, match="no batch reached a batch-norm layer of Sequential, which has 2"):
         recalibrate_batch_norm(unused, [x])
+
+
+def test_statistics_belong_to_the_augmentation_that_weights_were_trained_with(shared_data: Path) -> None:
+    """Plain images cost published weights points at β = 1 already; crops with black borders, as in training, do not."""
+    images, labels = (part[:1000] for part in cifar10_test(shared_data)[:2])
+    published = trained_resnet(20, shared_data)
+    generator = torch.Generator().manual_seed(0)
+    left, top = torch.randint(9, (2, 400), generator=generator).tolist()
+    padded = functional.pad(images[:400], (4, 4, 4, 4))
+    crops = torch.stack([image[:, j : j + 32, i : i + 32] for image, i, j in zip(padded, left, top, strict=True)])
+    right = {}
+    for name, inputs in {"published": None, "plain": images[:400], "crops": crops}.items():
+        model = copy.deepcopy(published)
+        if inputs is not None:
+            recalibrate_batch_norm(model, inputs.split(200))
+        with torch.inference_mode():
+            right[name] = (model(images[400:]).argmax(dim=1) == labels[400:]).double().mean()
+    assert right["plain"] < right["published"] - 0.02
+    assert abs(right["crops"] - right["published"]) < 0.01
