@@ -42,3 +42,27 @@ def test_warm_up_on_digits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["dps-calibration-cifar10", "human-noise-cifar10"])
 def test_cifar10(name: str, tmp_path: Path, shared_data: Path) -> None:
     _reproduce(name, tmp_path, f"data.folder={shared_data / 'cifar10'}")
+
+
+@pytest.mark.claim
+def test_steering_mends_a_net_that_has_learned_a_noisy_spiral(tmp_path: Path) -> None:
+    _reproduce("steer-spiral", tmp_path)
+
+
+@pytest.mark.claim
+def test_trained_curvature_on_circles(tmp_path: Path) -> None:
+    _reproduce("steer-circles", tmp_path)
+
+
+@pytest.mark.claim
+def test_smoother_networks_have_firmer_attributions(tmp_path: Path) -> None:
+    _reproduce("steer-attributions", tmp_path)
+
+
+@pytest.mark.claim
+@pytest.mark.parametrize("name", ["steer-transfer-digits", "steer-cifar10-resnets"])
+def test_steering_of_trained_networks(
+    name: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUELINE_DATA", str(shared_data))
+    _reproduce(name, tmp_path)

@@ -1,6 +1,7 @@
 """Verdicts on claims, and that every recipe is complete before anything is trained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,21 @@ def _claim(better: str) -> Claim:
 def test_a_verdict_needs_an_interval_that_excludes_zero(a: list[float], better: str, verdict: str) -> None:
     scores = {"a": {"accuracy": a}, "b": {"accuracy": [0.80, 0.82, 0.81]}}
     assert judge(_claim(better), scores).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("a", "better", "margin", "verdict"),
+    [
+        ([0.795, 0.814, 0.805], "higher", 0.01, "holds"),
+        ([0.795, 0.814, 0.805], "higher", 0.005, "within noise"),
+        ([0.78, 0.80, 0.79], "higher", 0.01, "fails"),
+        ([0.805, 0.826, 0.815], "lower", 0.01, "holds"),
+        ([0.82, 0.84, 0.83], "lower", 0.01, "fails"),
+    ],
+)
+def test_a_margin_is_how_much_worse_a_variant_may_be(a: list[float], better: str, margin: float, verdict: str) -> None:
+    scores = {"a": {"accuracy": a}, "b": {"accuracy": [0.80, 0.82, 0.81]}}
+    assert judge(replace(_claim(better), margin=margin), scores).verdict == verdict
 
 
 def test_differences_are_paired_by_seed() -> None:

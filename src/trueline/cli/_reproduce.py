@@ -9,15 +9,15 @@ import typer
 from trueline.cli._exit import plain_errors
 
 if TYPE_CHECKING:
-    from trueline.recipes import Recipe, Reproduction
+    from trueline.recipes import Recipe, Reproduction, Study
 
 
 def reproduce(
-    name: Annotated[str | None, typer.Argument(help="A recipe; without one all are listed.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the runs; runs/NAME by default.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many seeds; the recipe's own number by default.")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Change one value in every run.")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, all on the same device.")] = 1,
+    name: Annotated[str | None, typer.Argument(help="A recipe or a study; without one all are listed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the runs or seeds; runs/NAME by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds; the experiment's own number by default.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Change one value in every run of a recipe.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs or seeds at a time, all on the same device.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Run a published experiment with several seeds and judge its claims."""
@@ -40,7 +40,7 @@ def reproduce(
         _print(recipe, result)
 
 
-def _print(recipe: "Recipe", result: "Reproduction") -> None:
+def _print(recipe: "Recipe | Study", result: "Reproduction") -> None:
     from rich.console import Console
     from rich.table import Table
 

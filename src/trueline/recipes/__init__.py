@@ -1,21 +1,22 @@
 """Named experiments: functions that return the runs they compare and the published claims they test."""
 
 from trueline.contracts import Catalogue
+from trueline.recipes._claim import Claim, Judgement, judge
 from trueline.recipes._demo import demo_runs
 from trueline.recipes._dps_calibration_cifar10 import dps_calibration_cifar10
 from trueline.recipes._dps_noise_digits import dps_noise_digits
 from trueline.recipes._dps_resnet18_cifar10 import dps_resnet18_cifar10
 from trueline.recipes._dps_warmup import dps_warmup
 from trueline.recipes._human_noise_cifar10 import human_noise_cifar10
-from trueline.recipes._recipe import (
-    Claim,
-    Judgement,
-    Recipe,
-    Reproduction,
-    judge,
-    reproduce,
-)
+from trueline.recipes._recipe import Recipe
+from trueline.recipes._reproduce import Reproduction, reproduce
 from trueline.recipes._score import score_run
+from trueline.recipes._steer_attributions import steer_attributions
+from trueline.recipes._steer_cifar10_resnets import steer_cifar10_resnets
+from trueline.recipes._steer_circles import steer_circles
+from trueline.recipes._steer_spiral import steer_spiral
+from trueline.recipes._steer_transfer_digits import steer_transfer_digits
+from trueline.recipes._study import Study
 
 __all__ = [
     "RECIPES",
@@ -23,6 +24,7 @@ __all__ = [
     "Judgement",
     "Recipe",
     "Reproduction",
+    "Study",
     "demo_runs",
     "dps_calibration_cifar10",
     "dps_noise_digits",
@@ -32,9 +34,14 @@ __all__ = [
     "judge",
     "reproduce",
     "score_run",
+    "steer_attributions",
+    "steer_cifar10_resnets",
+    "steer_circles",
+    "steer_spiral",
+    "steer_transfer_digits",
 ]
 
-RECIPES: Catalogue[Recipe] = Catalogue(
+RECIPES: Catalogue[Recipe | Study] = Catalogue(
     "recipe",
     {
         "dps-noise-digits": dps_noise_digits,
@@ -42,6 +49,11 @@ RECIPES: Catalogue[Recipe] = Catalogue(
         "dps-calibration-cifar10": dps_calibration_cifar10,
         "human-noise-cifar10": human_noise_cifar10,
         "dps-resnet18-cifar10": dps_resnet18_cifar10,
+        "steer-spiral": steer_spiral,
+        "steer-circles": steer_circles,
+        "steer-attributions": steer_attributions,
+        "steer-transfer-digits": steer_transfer_digits,
+        "steer-cifar10-resnets": steer_cifar10_resnets,
     },
 )
-"""Recipes by the name that ``trueline reproduce`` takes."""
+"""Recipes and studies by the name that ``trueline reproduce`` takes."""

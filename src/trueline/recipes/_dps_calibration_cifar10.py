@@ -3,7 +3,8 @@
 from typing import Any
 
 from trueline.recipes._cifar10_run import cifar10_run
-from trueline.recipes._recipe import Claim, Recipe
+from trueline.recipes._claim import Claim
+from trueline.recipes._recipe import Recipe
 from trueline.recipes._references import DPS_PAPER, ELR_PAPER, PSKD_PAPER, SMOOTHING_PAPER
 
 

@@ -1,7 +1,8 @@
 """Label noise on digits: which cheap method forgets the wrong labels."""
 
+from trueline.recipes._claim import Claim
 from trueline.recipes._digits_run import digits_run
-from trueline.recipes._recipe import Claim, Recipe
+from trueline.recipes._recipe import Recipe
 from trueline.recipes._references import DPS_PAPER, ELR_PAPER, PSKD_PAPER, SMOOTHING_PAPER
 
 

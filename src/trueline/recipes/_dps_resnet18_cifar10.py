@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from trueline.recipes._recipe import Claim, Recipe
+from trueline.recipes._claim import Claim
+from trueline.recipes._recipe import Recipe
 from trueline.recipes._references import CIFAR10N_PAPER, DPS_PAPER, ELR_PAPER, PSKD_PAPER, SMOOTHING_PAPER
 from trueline.train import RunConfig
 

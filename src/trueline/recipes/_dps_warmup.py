@@ -1,7 +1,8 @@
 """Warm-up of DPS on clean digits: flat early predictions should not become targets."""
 
+from trueline.recipes._claim import Claim
 from trueline.recipes._digits_run import digits_run
-from trueline.recipes._recipe import Claim, Recipe
+from trueline.recipes._recipe import Recipe
 from trueline.recipes._references import DPS_PAPER
 
 
