@@ -88,10 +88,6 @@ NOT_STEERED = {
     "softplus": (lambda _, x: F.softplus(x), "softplus", "function"),
     "tanh": (lambda _, x: x.tanh(), "tanh", "method"),
     "prelu": (lambda _, x: torch.prelu(x, torch.ones(1)), "prelu", "function"),
-    "max_pool1d": (lambda _, x: F.max_pool1d(x[0], 2), "max_pool1d", "function"),
-    "max_pool2d": (lambda _, x: F.max_pool2d(x, 2), "max_pool2d", "function"),
-    "nn.MaxPool2d": (lambda _, x: nn.MaxPool2d(2)(x), "max_pool2d", "module"),
-    "max_pool3d": (lambda _, x: F.max_pool3d(x[None], 2), "max_pool3d", "function"),
     "adaptive": (lambda _, x: F.adaptive_max_pool2d(x, 1), "adaptive_max_pool2d", "function"),
 }
 
@@ -118,6 +114,21 @@ def test_other_kinks_are_listed_with_the_reason(way: str, inference: bool) -> No
         (call,) = audit_activations(Written(forward), X)
     assert (call.kind, call.way, call.steerable) == (kind, how, False)
     assert call.reason
+
+
+POOLS = {
+    "max_pool1d": (lambda _, x: F.max_pool1d(x[0], 2), "max_pool1d", "function"),
+    "max_pool2d": (lambda _, x: F.max_pool2d(x, 2), "max_pool2d", "function"),
+    "nn.MaxPool2d": (lambda _, x: nn.MaxPool2d(2)(x), "max_pool2d", "module"),
+    "max_pool3d": (lambda _, x: F.max_pool3d(x[None], 2), "max_pool3d", "function"),
+}
+
+
+@pytest.mark.parametrize("way", POOLS)
+def test_max_pooling_can_be_smoothed(way: str) -> None:
+    forward, kind, how = POOLS[way]
+    (call,) = audit_activations(Written(forward), X)
+    assert (call.kind, call.way, call.steerable, call.reason) == (kind, how, True, "")
 
 
 def test_a_shape_is_the_callers_own() -> None:
@@ -379,10 +390,10 @@ def test_the_table_is_aligned_and_escaped() -> None:
     header, *rows, totals = str(audit).splitlines()
     column = header.index("shape")
     assert [row[column:].split()[0] for row in rows] == ["2x3x8x8", "2x3x8x8", "2x3x4x4"]
-    assert totals == "3 activations executed (2 relu, 1 max_pool2d); 2 can be steered"
+    assert totals == "3 activations executed (2 relu, 1 max_pool2d); 3 can be steered"
     assert "&lt;b&gt;" in audit._repr_html_()
     assert "<b>" not in audit._repr_html_()
-    assert (len(audit.steerable), len(audit.unsteerable)) == (2, 1)
+    assert (len(audit.steerable), len(audit.unsteerable)) == (3, 0)
     rows_of_json = json.loads(json.dumps(audit.to_dict()))
     assert [row["kind"] for row in rows_of_json] == ["relu", "max_pool2d", "relu"]
     assert rows_of_json[2]["module_names"] == ["<b>"]

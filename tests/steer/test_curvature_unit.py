@@ -234,10 +234,10 @@ def test_runs_in_several_threads_keep_modes_and_failures(monkeypatch: pytest.Mon
     assert torch.equal(torch.func.vmap(lambda part: curvature_unit(part, 0.8))(x.view(4, -1)).view(-1), expected)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(curvature_unit(x, 0.8), expected)
-    threads: set[int] = set()
+    threads: set[str] = set()
 
     def fails_elsewhere(part: torch.Tensor) -> torch.Tensor:
-        threads.add(threading.get_ident())
+        threads.add(threading.current_thread().name)
         assert not torch.is_grad_enabled()
         if threading.current_thread() is not threading.main_thread():
             raise ArithmeticError("in a thread")

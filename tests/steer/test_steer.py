@@ -372,6 +372,7 @@ def test_gradients_reach_the_input_through_overwritten_activations() -> None:
 
 
 def test_encoder_layers_leave_their_fused_kernels() -> None:
+    torch.manual_seed(0)
     x, padding = torch.randn(2, 5, 16), torch.tensor([[False] * 5, [False] * 3 + [True] * 2])
     for activation in ("relu", "gelu", nn.ReLU(), nn.GELU()):
         layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, activation=activation)
@@ -383,7 +384,8 @@ def test_encoder_layers_leave_their_fused_kernels() -> None:
             assert not torch.allclose(fast, slow, atol=1e-3)
             assert torch.equal(steer(model, 1.0, example=x)(x), model(x))
             with steering(model, 0.5, example=x), torch.no_grad():
-                assert torch.equal(model(x, src_key_padding_mask=padding), twin(x, src_key_padding_mask=padding))
+                masked = model(x, src_key_padding_mask=padding), twin(x, src_key_padding_mask=padding)
+                assert torch.allclose(*masked, atol=1e-5)
             with torch.no_grad():
                 assert torch.equal(model(x), slow)
 
