@@ -1,17 +1,12 @@
 """Entrywise work on large arrays, run by run, so that what it sets aside stays in the cache."""
 
-import threading
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-RUN = 1 << 15  # entries: PyTorch works them off in one thread, and a few temporaries of them fit in a core's cache
-SHARE = 1 << 17  # entries that are worth a thread
-
-Part = TypeVar("Part")
+RUN = 1 << 18  # entries: a few temporaries of them fit in the caches, and PyTorch still shares them out to its threads
 
 
 def by_runs(
@@ -26,64 +21,18 @@ def by_runs(
 
     Returns:
         The same as ``function(x, *others)``. On a CPU large tensors whose entries fill their memory in the same order
-        (contiguous ones, and those with the channels last) are worked off in runs, by as many threads as PyTorch uses.
-        That is faster, takes next to no memory beside the result, and does not wait for all threads after every
-        operation, which costs most where cores are shared. Elsewhere everything is done at once.
+        (contiguous ones, and those with the channels last) are worked off in runs, which is faster and takes next to
+        no memory beside the result; elsewhere all at once.
     """
-    whole = x.numel() <= SHARE or not may_share_out(x)
+    whole = x.device.type != "cpu" or x.numel() <= RUN or torch.compiler.is_compiling()
     if whole or not _is_filled(x) or any(tensor.stride() != x.stride() for tensor in others):
         return function(x, *others).to(x.dtype)
     result = torch.empty_like(x)
     flat, *inputs = (tensor.as_strided((x.numel(),), (1,)) for tensor in (result, x, *others))
-
-    def work(start: int) -> None:
+    for start in range(0, x.numel(), RUN):
         part = slice(start, start + RUN)
         flat[part] = function(*(tensor[part] for tensor in inputs))
-
-    share_out(range(0, x.numel(), RUN), work, workers=x.numel() // SHARE)
     return result
-
-
-def share_out(parts: Sequence[Part], work: Callable[[Part], None], *, workers: int) -> None:
-    """Work off parts without gradient, in at most as many threads as PyTorch uses.
-
-    Args:
-        parts: what there is to do, in any order.
-        work: does one part.
-        workers: threads that are worth starting.
-    """
-    workers = max(1, min(torch.get_num_threads(), workers))
-    inference = torch.is_inference_mode_enabled()
-    failures: list[BaseException] = []
-
-    def share(worker: int) -> None:
-        try:
-            # A thread starts without the modes of the one that started it.
-            with torch.inference_mode(inference), torch.no_grad():
-                for part in parts[worker::workers]:
-                    work(part)
-        except BaseException as failure:
-            failures.append(failure)
-
-    helpers = [threading.Thread(target=share, args=(worker,)) for worker in range(1, workers)]
-    for helper in helpers:
-        helper.start()
-    share(0)
-    for helper in helpers:
-        helper.join()
-    if failures:
-        raise failures[0]
-
-
-def may_share_out(x: Tensor) -> bool:
-    """Return whether work on a tensor can be cut up: on a CPU, and under no mode that other threads would not be under.
-
-    Args:
-        x: what is worked on.
-    """
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None
-    watched = torch._C._len_torch_dispatch_stack() > 0
-    return not (x.device.type != "cpu" or torch.compiler.is_compiling() or transformed or watched)
 
 
 def _is_filled(x: Tensor) -> bool:

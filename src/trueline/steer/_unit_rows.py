@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trueline.steer._runs import RUN, SHARE, may_share_out, share_out
+from trueline.steer._runs import RUN
 
 _LOG2_E = 1 / math.log(2)
 LEAST_WIDTH = 1e-6  # of the corner, where beta is within it of 1: the sharpness stays finite in single precision
@@ -22,7 +22,8 @@ def rows_of(x: Tensor, knobs: tuple[Tensor, Tensor, Tensor]) -> list[slice]:
     beta, mix, scale = knobs
     alike = beta.shape == mix.shape and (scale.numel() == 1 or scale.shape == beta.shape)
     by_row = beta.ndim == x.ndim and len(beta) > 1
-    if x.ndim == 0 or x.numel() == 0 or not may_share_out(x) or not alike or by_row:
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None  # which knows no writing into a part
+    if x.ndim == 0 or x.numel() == 0 or x.device.type != "cpu" or transformed or not alike or by_row:
         return []
     step = max(1, RUN * len(x) // x.numel())
     return [slice(start, start + step) for start in range(0, len(x), step)]
@@ -40,7 +41,7 @@ def values_by_rows(x: Tensor, rows: list[slice], knobs: tuple[Tensor, Tensor, Te
     mix, sharpness, width = (_spread(knob, x) for knob in knobs[1:4])
     result = torch.empty_like(x)
 
-    def work(part: slice) -> None:
+    for part in rows:
         entries = x[part]
         inside = entries / width
         tail = (inside.abs() * -_LOG2_E).exp2_().log1p_()
@@ -48,8 +49,6 @@ def values_by_rows(x: Tensor, rows: list[slice], knobs: tuple[Tensor, Tensor, Te
         gated = (entries * sharpness).sigmoid_().mul_(entries)
         value = torch.lerp(smooth, gated, mix.expand_as(gated))
         result[part] = value if closed is None else torch.where(closed, entries.relu(), value)
-
-    share_out(rows, work, workers=x.numel() // SHARE)
     return result
 
 
@@ -80,8 +79,8 @@ def gradients_by_rows(
     in_x = torch.empty_like(x) if needed[0] else None
     sums: list[tuple[Tensor, Tensor]] = [(beta, mix)] * len(rows)
 
-    def work(place: int) -> None:
-        entries, grad = x[rows[place]], given[rows[place]]
+    for place, part in enumerate(rows):
+        entries, grad = x[part], given[part]
         inside = entries / width
         size = inside.abs()
         tail = (size * -_LOG2_E).exp2_()
@@ -94,9 +93,9 @@ def gradients_by_rows(
             slope = torch.lerp(side, torch.addcmul(gate, gate_at, bell), full_mix.expand_as(side))
             if closed is not None:
                 slope = torch.where(closed, (entries > 0).to(slope.dtype), slope)
-            in_x[rows[place]] = slope.mul_(grad)
+            in_x[part] = slope.mul_(grad)
         if not any(needed[1:3]):
-            return
+            continue
         tail.log1p_()
         entropy = torch.addcmul(tail, size, far)
         moved = bell.mul_(entries.square()).mul_(grad).sum_to_size(beta.shape) * gate_factor
@@ -106,7 +105,6 @@ def gradients_by_rows(
             apart = torch.where(closed, 0, apart)
         sums[place] = (moved - raised, apart.sum_to_size(mix.shape))
 
-    share_out(range(len(rows)), work, workers=x.numel() // SHARE)
     in_beta, in_mix = (
         torch.stack([parts[which] for parts in sums]).sum(dim=0) if needed[1 + which] else None for which in (0, 1)
     )
