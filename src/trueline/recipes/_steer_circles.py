@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +33,12 @@ def steer_circles() -> Study:
     direction in which it does not change counts with 4, and ``open`` is the share of those. A seed draws the start of
     the network and the points of the disc.
     """
-    names = {"accuracy": ("accurate", "higher"), "roughness": ("round", "lower")}
+    names: dict[str, tuple[str, Literal["higher", "lower"]]] = {
+        "accuracy": ("accurate", "higher"),
+        "roughness": ("round", "lower"),
+    }
     claims = [
-        Claim(f"T-CT's boundary is more {word} than {label}", metric, "trained_curvature", baseline, better)  # type: ignore[arg-type]
+        Claim(f"T-CT's boundary is more {word} than {label}", metric, "trained_curvature", baseline, better)
         for metric, (word, better) in names.items()
         for baseline, label in {"lora": "LoRA's", "relu": "the network's", "continued": "that of more training"}.items()
     ]

@@ -1,6 +1,7 @@
 """Steering of a network that has over-fitted a noisy spiral, after a demonstration of Hu, Gamba and Balestriero."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,9 +100,9 @@ def _steered(model: nn.Module, val: tuple[Tensor, Tensor], test: tuple[Tensor, T
 
 
 def _chosen(
-    model: nn.Module, val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], mix: float, **options: str
+    model: nn.Module, val: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], mix: float, **options: Any
 ) -> dict[str, float]:
-    found = search_beta(model, *val, betas=BETAS, mix=mix, batch_size=len(val[0]), **options)  # type: ignore[arg-type]
+    found = search_beta(model, *val, betas=BETAS, mix=mix, batch_size=len(val[0]), **options)
     return _scores(found.model, test, found.beta)
 
 

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -175,7 +175,7 @@ def adapt_tuned(
     *,
     learning_rates: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4),
     generator: torch.Generator | None = None,
-    **options: object,
+    **options: Any,
 ) -> Adapted:
     """Adapt a model at each of several learning rates, and keep the one with the best validation score.
 
@@ -211,7 +211,7 @@ def adapt_tuned(
     for rate in learning_rates:
         again = torch.Generator() if generator is None else generator
         again.set_state(start)
-        found.append(adapt(model, inputs, labels, learning_rate=rate, generator=again, **options))  # type: ignore[arg-type]
+        found.append(adapt(model, inputs, labels, learning_rate=rate, generator=again, **options))
     return max(found, key=lambda adapted: adapted.val_score)
 
 

@@ -152,22 +152,10 @@ def read_options(
     if not 0 <= tried[0] <= tried[-1] <= 1:
         raise ValueError(f"betas must lie in [0, 1], got {tried[0]:g} to {tried[-1]:g}")
     if isinstance(metric, str):
-        check_metric_name(metric)
+        if metric not in MEASURES:
+            raise ValueError(unknown_name("metric", metric, MEASURES))
         return tried, MEASURES[metric].best
     return tried, "high" if higher else "low"
-
-
-def check_metric_name(metric: str) -> None:
-    """Refuse a name that no measure has.
-
-    Args:
-        metric: the name.
-
-    Raises:
-        ValueError: naming the nearest measure.
-    """
-    if metric not in MEASURES:
-        raise ValueError(unknown_name("metric", metric, MEASURES))
 
 
 def recalibrated(twin: nn.Module, beta: float, batches: Iterable[Any], device: torch.device) -> nn.Module:

@@ -12,7 +12,6 @@ from trueline.steer._beta_search import (
     BETA_GRID,
     BetaSearch,
     Progress,
-    check_metric_name,
     chosen,
     every,
     read_options,
@@ -93,7 +92,6 @@ def search_beta_for_transfer(
         torch.Size([60, 3])
     """
     tried, best = read_options(betas, metric, True)
-    check_metric_name(metric)
     device = next((parameter.device for parameter in model.parameters()), inputs.device)
     example = inputs[:batch_size].to(device)
     args, named = read_example(model, example)
@@ -120,9 +118,9 @@ def search_beta_for_transfer(
         )
         logits.append(heads[-1].logits(val))
     joined = LinearHeads(*(torch.cat([getattr(part, key) for part in heads]) for key in LinearHeads.__annotations__))
-    every = torch.cat(logits)
-    values = [value(metric, val_labels, every[k]) for k in range(len(tried))]
-    result = chosen(metric, best, tried, values, twins, val_labels, every, joined)
+    predictions = torch.cat(logits)
+    values = [value(metric, val_labels, predictions[k]) for k in range(len(tried))]
+    result = chosen(metric, best, tried, values, twins, val_labels, predictions, joined)
     fresh = joined.module(tried.index(result.beta)).to(device)
     replace_module(result.model, name, fresh)
     return result

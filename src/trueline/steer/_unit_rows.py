@@ -77,9 +77,9 @@ def gradients_by_rows(
     width_factor = moves * (1 - mix) * open_ * scale
     full_mix, sharpness, width = (_spread(knob, x) for knob in (mix, sharpness, width))
     in_x = torch.empty_like(x) if needed[0] else None
-    sums: list[tuple[Tensor, Tensor]] = [(beta, mix)] * len(rows)
+    sums: list[tuple[Tensor, Tensor]] = []
 
-    for place, part in enumerate(rows):
+    for part in rows:
         entries, grad = x[part], given[part]
         inside = entries / width
         size = inside.abs()
@@ -103,7 +103,7 @@ def gradients_by_rows(
         apart = gate.mul_(entries).sub_(tail.add_(inside.clamp_min_(0)).mul_(width)).mul_(grad)
         if closed is not None:
             apart = torch.where(closed, 0, apart)
-        sums[place] = (moved - raised, apart.sum_to_size(mix.shape))
+        sums.append((moved - raised, apart.sum_to_size(mix.shape)))
 
     in_beta, in_mix = (
         torch.stack([parts[which] for parts in sums]).sum(dim=0) if needed[1 + which] else None for which in (0, 1)
