@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,30 @@ def test_a_file_cut_short_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ValueError, match=r"last.safetensors is damaged .* restore the file, or delete"):
         read_checkpoint(path)
+
+
+_REPLACE_AGAIN_AND_AGAIN = """
+import itertools, os, sys
+folder = sys.argv[1]
+for size in itertools.cycle(("short", "long")):
+    os.link(f"{folder}/{size}", f"{folder}/next")
+    os.replace(f"{folder}/next", f"{folder}/last")
+"""
+
+
+def test_a_checkpoint_that_is_being_replaced_is_read_whole(tmp_path: Path) -> None:
+    for name, size in {"last": 3, "short": 3, "long": 500}.items():
+        Checkpoint({"model": {"weight": torch.full((size,), float(size))}}, {"step": size}).save(tmp_path / name)
+    sizes: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", _REPLACE_AGAIN_AND_AGAIN, tmp_path]) as writer:
+        try:
+            while len(sizes) < 2000 or len(set(sizes)) < 2:
+                found = read_checkpoint(tmp_path / "last")
+                size = found.facts["step"]
+                assert torch.equal(found.part("model")["weight"], torch.full((size,), float(size)))
+                sizes.append(size)
+        finally:
+            writer.kill()
 
 
 def test_other_files_are_named(tmp_path: Path) -> None:

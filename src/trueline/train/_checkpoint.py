@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -45,7 +45,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
+    """Read a checkpoint onto the CPU, also while a run replaces it.
 
     Args:
         path: the file.
@@ -58,22 +58,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise ValueError(f"there is no checkpoint {path}")
-    parts: dict[str, dict[str, Tensor]] = {}
+    # Opened once: readers of safetensors files open them twice, and in between a run may have replaced this one.
+    content = path.read_bytes()
     try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()  # a safetensors file does not iterate
-            for key in names:
-                part, _, name = key.partition("/")
-                parts.setdefault(part, {})[name] = file.get_tensor(key)
+        tensors = load(content)
     except SafetensorError as error:
         raise ValueError(
             f"{path} is damaged ({error}); Trueline replaces checkpoints as a whole, so something else cut it short: "
             "restore the file, or delete the run folder and train again"
         ) from error
+    metadata = _metadata(content)
     if FORMAT not in metadata:
         raise ValueError(f"{path} is no '{FORMAT}'; was it written by another program or version?")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = tensor
     return Checkpoint(parts, json.loads(metadata[FORMAT]))
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file: eight bytes for the length of a JSON header, then the header."""
+    length = int.from_bytes(content[:8], "little")
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    return metadata
 
 
 def check_same_config(saved: Mapping[str, Any], given: Mapping[str, Any], path: Path) -> None:
