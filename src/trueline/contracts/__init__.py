@@ -4,6 +4,7 @@ from trueline.contracts._calibrator import Calibrator
 from trueline.contracts._catalogue import Catalogue, unknown_name
 from trueline.contracts._check_calibrator import check_calibrator
 from trueline.contracts._check_measure import check_measure
+from trueline.contracts._check_probe import check_probe
 from trueline.contracts._check_steering import check_steering
 from trueline.contracts._check_target_builder import check_target_builder
 from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
@@ -12,8 +13,9 @@ from trueline.contracts._left_as_found import left_as_found
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._named_object import named_object
 from trueline.contracts._optional import import_optional
-from trueline.contracts._plain_chart import ACCENT, NEUTRAL, plain_chart
+from trueline.contracts._plain_chart import ACCENT, NEUTRAL, distribution_chart, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
+from trueline.contracts._record import Record
 from trueline.contracts._target_builder import TargetBuilder
 
 __all__ = [
@@ -23,16 +25,19 @@ __all__ = [
     "Calibrator",
     "Catalogue",
     "Facts",
+    "Record",
     "Reference",
     "TargetBuilder",
     "check_calibrator",
     "check_labels",
     "check_measure",
     "check_predictions",
+    "check_probe",
     "check_steering",
     "check_target_builder",
     "check_weight",
     "cross_fit",
+    "distribution_chart",
     "facts_of",
     "import_optional",
     "left_as_found",

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
+
+from trueline.contracts._model_state import ModelState
 
 Steer = Callable[[nn.Module, float], nn.Module]
 
@@ -34,7 +35,7 @@ def check_steering(steer: Steer, model: nn.Module, example: Shaped[Tensor, "B *s
         >>> model, example = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), torch.randn(4, 3)
         >>> check_steering(lambda model, beta: steer(model, beta, example=example), model, example)
     """
-    found = _State(model)
+    found = ModelState(model)
     training = [module.training for module in model.modules()]
     try:
         for promise in (
@@ -53,42 +54,6 @@ def check_steering(steer: Steer, model: nn.Module, example: Shaped[Tensor, "B *s
     finally:
         for module, flag in zip(model.modules(), training, strict=True):
             module.training = flag
-
-
-class _State:
-    """Everything of a model that must be as it was, and the random state."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._modules = [
-            (name, id(module), type(module)) for name, module in model.named_modules(remove_duplicate=False)
-        ]
-        self._tensors = {name: (tensor, tensor.clone(), tensor.requires_grad) for name, tensor in _tensors(model)}
-        self._hooks = _hooks(model)
-        self._random = torch.get_rng_state()
-
-    def check(self, model: nn.Module, when: str) -> None:
-        modules = [(name, id(module), type(module)) for name, module in model.named_modules(remove_duplicate=False)]
-        assert modules == self._modules, f"the model's modules must be left as found ({when})"
-        tensors = dict(_tensors(model))
-        assert tensors.keys() == self._tensors.keys(), f"the model's parameters must be left as found ({when})"
-        for name, (tensor, value, flag) in self._tensors.items():
-            same = tensors[name] is tensor and _identical(tensor, value) and tensor.requires_grad == flag
-            assert same, f"{name} must be left as found ({when})"
-            assert tensor.grad is None, f"{name} must be left without gradient ({when})"
-        assert _hooks(model) == self._hooks, f"hooks must be left as found ({when})"
-        assert torch.equal(torch.get_rng_state(), self._random), f"the random state must be left as found ({when})"
-
-
-def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*model.named_parameters(), *model.named_buffers()]
-
-
-def _hooks(model: nn.Module) -> list[list[Any]]:
-    return [[*module._forward_hooks, *module._forward_pre_hooks, *module._backward_hooks] for module in model.modules()]
-
-
-def _identical(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)) if a.is_floating_point() else torch.equal(a, b)
 
 
 def _gradient(model: nn.Module, example: Tensor) -> Tensor:

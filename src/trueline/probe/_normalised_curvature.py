@@ -1,36 +1,25 @@
 """Normalised curvature of a network in its input, by Srinivas et al. (2022)."""
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from trueline.contracts import (
-    ACCENT,
-    NEUTRAL,
-    Reference,
-    check_labels,
-    check_predictions,
-    import_optional,
-    left_as_found,
-    method,
-    plain_chart,
-)
+from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
 from trueline.numerics import Interval, mean_interval
 from trueline.probe._derivative_norms import DerivativeNorms, derivative_norms
+from trueline.probe._samples import check_samples, chunks, class_values, default_generator, run_logits
 
 _EPSILON = 1e-6  # added to the gradient norm
-_PLOTTED = 400  # points of the drawn curve, whatever the number of samples
 
 
 @dataclass(frozen=True, eq=False)
-class NormalisedCurvature:
+class NormalisedCurvature(Record):
     """Curvature of a scalar of the network at each sample, relative to its slope; arrays of shape (N,).
 
     Args:
@@ -57,12 +46,12 @@ class NormalisedCurvature:
     of: str
     passes: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as numbers and lists that JSON can hold; an infinite end of the interval becomes None."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        lists = {name: value.tolist() for name, value in values.items() if isinstance(value, Tensor)}
-        ends = {name: value if math.isfinite(value) else None for name, value in asdict(self.mean).items()}
-        return values | lists | {"mean": ends}
+    units: ClassVar[Mapping[str, str]] = {
+        "curvature": "1 / unit of the input",
+        "hessian_norm": "unit of the output / unit of the input squared",
+        "gradient_norm": "unit of the output / unit of the input",
+        "mean": "1 / unit of the input",
+    }
 
     def __str__(self) -> str:
         """Say what the numbers mean, in a few lines."""
@@ -87,21 +76,11 @@ class NormalisedCurvature:
         Raises:
             ImportError: if the ``report`` extra is not installed.
         """
-        alt = import_optional("altair", extra="report", purpose="NormalisedCurvature.plot()")
-        shares = torch.linspace(0, 1, min(len(self.curvature), _PLOTTED), dtype=torch.float64)
-        quantiles = torch.quantile(self.curvature, shares)
-        rows = [{"curvature": c, "share": s} for c, s in zip(quantiles.tolist(), shares.tolist(), strict=True)]
-        x = alt.X("curvature:Q", title=f"normalised curvature of the {self.of}")
-        y = alt.Y("share:Q", scale=alt.Scale(domain=[0, 1]), title="share of samples")
-        tooltip = [alt.Tooltip(f"{name}:Q", format=".3g") for name in ("curvature", "share")]
-        mean = alt.Chart(alt.Data(values=[{"curvature": self.mean.value}]))
-        return plain_chart(
-            alt.layer(
-                mean.mark_rule(color=NEUTRAL, strokeDash=[4, 4]).encode(x=x),
-                alt.Chart(alt.Data(values=rows))
-                .mark_line(color=ACCENT, strokeWidth=2)
-                .encode(x=x, y=y, tooltip=tooltip),
-            )
+        return distribution_chart(
+            self.curvature,
+            f"normalised curvature of the {self.of}",
+            mean=self.mean.value,
+            purpose="NormalisedCurvature.plot()",
         )
 
 
@@ -153,7 +132,7 @@ def normalised_curvature(
         of: ``"loss"`` in nats, or ``"logit"``.
         iterations: most Hessian-vector products a sample, at least 1.
         chunk_size: samples at once, None for all; it changes the memory, not the answer.
-        generator: draws the first vectors; None for one seeded with 0.
+        generator: draws the direction that the iteration begins with; None for one seeded with 0.
 
     Returns:
         The record of all samples, float64 on the CPU.
@@ -171,18 +150,22 @@ def normalised_curvature(
         >>> normalised_curvature(nn.Linear(3, 2), torch.zeros(5, 3), of="logit").mean.value
         0.0
     """
-    _check(model, inputs, labels, of, iterations, chunk_size)
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    starts = torch.randn(inputs.shape, generator=generator, device=generator.device, dtype=inputs.dtype)
-    chunk = len(inputs) if chunk_size is None else chunk_size
+    check_samples(model, inputs, labels, chunk_size)
+    if of not in ("loss", "logit"):
+        raise ValueError(f"of must be 'loss' or 'logit', got {of!r}")
+    if iterations < 1:
+        raise ValueError(f"iterations must be at least 1, got {iterations}")
+    generator = default_generator(generator)
+    # One start for all samples: the value of a sample then does not depend on its place among the others.
+    start = torch.randn(inputs.shape[1:], generator=generator, device=generator.device, dtype=inputs.dtype)
+    start = start.to(inputs.device)
     parts: list[DerivativeNorms] = []
     with torch.inference_mode(mode=False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), left_as_found(model):
-        for first in range(0, len(inputs), chunk):
-            rows = slice(first, first + chunk)
-            point = inputs[rows].detach().clone().requires_grad_()
-            values = _values(model, point, None if labels is None else labels[rows], of)
-            parts.append(derivative_norms(values, point, starts[rows].to(point.device), iterations, first=first))
+        for first, (rows, classes) in chunks(chunk_size, inputs, labels):
+            assert rows is not None
+            point = rows.detach().clone().requires_grad_()
+            values = class_values(run_logits(model, point), classes, of)
+            parts.append(derivative_norms(values, point, start.expand_as(point), iterations, first=first))
     gradient, hessian, converged, products = (torch.cat(each) for each in zip(*parts, strict=True))
     curvature = hessian / (gradient + _EPSILON)
     mean = Interval(*mean_interval(curvature)) if len(inputs) > 1 else Interval(curvature.item(), -math.inf, math.inf)
@@ -196,49 +179,3 @@ def normalised_curvature(
         of=of,
         passes=sum(len(part.gradient) * 2 * (1 + int(part.products.max())) for part in parts),
     )
-
-
-def _values(model: nn.Module, inputs: Tensor, labels: Tensor | None, of: str) -> Tensor:
-    """Return the function of each sample that is to be differentiated."""
-    outputs = model(inputs)
-    if not isinstance(outputs, Tensor):
-        raise TypeError(f"the model must return a tensor of logits (N, C), got {type(outputs).__name__}")
-    logits = check_predictions(logits=outputs)
-    if len(logits) != len(inputs):
-        raise ValueError(
-            f"the model must return one row of logits for each input, got {tuple(outputs.shape)} for {len(inputs)}"
-        )
-    if labels is None:
-        labels = logits.detach().argmax(dim=1)
-    else:
-        labels = labels.to(logits.device)
-        check_labels(labels, *logits.shape)
-    if of == "loss":
-        return F.cross_entropy(logits.double(), labels, reduction="none")
-    if outputs.numel() == len(inputs):  # one number says it all: the logit of class 0 would be a constant
-        return outputs.reshape(-1)
-    return logits.gather(1, labels[:, None]).squeeze(1)
-
-
-def _check(
-    model: nn.Module, inputs: Tensor, labels: Tensor | None, of: str, iterations: int, chunk_size: int | None
-) -> None:
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; wrap a function in a module")
-    if not inputs.is_floating_point():
-        raise TypeError(f"inputs must be floating point, got {inputs.dtype}; convert with inputs.float()")
-    if inputs.ndim < 2 or inputs.numel() == 0:
-        raise ValueError(f"inputs must have shape (N, ...) with N >= 1, got {tuple(inputs.shape)}")
-    if labels is not None and labels.shape != inputs.shape[:1]:
-        raise ValueError(f"labels must have shape ({len(inputs)},) to match the inputs, got {tuple(labels.shape)}")
-    if of not in ("loss", "logit"):
-        raise ValueError(f"of must be 'loss' or 'logit', got {of!r}")
-    for name, value in {"iterations": iterations, "chunk_size": 1 if chunk_size is None else chunk_size}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm) and module.running_mean is None:
-            raise ValueError(
-                f"the batch-norm layer {name!r} has no running statistics, so that each sample's logits depend on the "
-                "others; use track_running_stats=True"
-            )
