@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from trueline.data import digits, symmetric_noise
 from trueline.measure import evaluate
 from trueline.steer import audit_activations, search_beta, steer
-from trueline.steering import SteeringOptions, steer_run, subject_of_model
+from trueline.steering import SteeringOptions, steer_run
+from trueline.subjects import subject_of_model
 
 
 class Stranger(nn.Module):

@@ -12,7 +12,8 @@ from pages import DARK, LIGHT, contrast, open_page, show
 from torch import nn
 
 from trueline.data import Examples
-from trueline.steering import SteeringOptions, steer_run, subject_of_model
+from trueline.steering import SteeringOptions, steer_run
+from trueline.subjects import subject_of_model
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -24,11 +24,10 @@ from trueline.steering import (
     load_steered,
     steer_run,
     steering_verdict,
-    subject_of_model,
-    subject_of_run,
 )
 from trueline.steering._geometry import paired_share, plan_attack, withstanding
 from trueline.steering._verdict import measure_name
+from trueline.subjects import subject_of_model, subject_of_run
 from trueline.train import RunConfig, RunFolder, train
 
 FEW = {"betas": (0.5, 0.9), "samples": 0}
@@ -390,7 +389,7 @@ def test_a_run_that_is_no_run_or_not_finished_or_steered_already_is_refused(run:
         subject_of_run(tmp_path)
     out = tmp_path / "out"
     steer_run(subject_of_run(run), out, SteeringOptions(beta=0.9, **FEW))
-    with pytest.raises(ValueError, match="is a steered run; steer the run that it was made from"):
+    with pytest.raises(ValueError, match="is a steered run; give the run that it was made from"):
         subject_of_run(out)
     with pytest.raises(ValueError, match=r"has no steering\.json"):
         load_steered(run)
@@ -399,8 +398,9 @@ def test_a_run_that_is_no_run_or_not_finished_or_steered_already_is_refused(run:
 def test_a_run_without_held_out_samples_has_nothing_to_choose_on(tmp_path: Path) -> None:
     tables = {**CONFIG, "data": {**CONFIG["data"], "validation": 0.0, "calibration": 0.0}}
     bare = train(RunConfig.model_validate(tables), tmp_path / "bare", progress=False)
-    with pytest.raises(ValueError, match="has no validation or calibration samples to choose beta on"):
-        subject_of_run(bare)
+    with pytest.raises(ValueError, match="has no validation or calibration samples to make choices on"):
+        steer_run(subject_of_run(bare), tmp_path / "out", SteeringOptions(**FEW))
+    assert not (tmp_path / "out").exists()
     tables["data"]["calibration"] = 0.1
     some = train(RunConfig.model_validate(tables), tmp_path / "some", progress=False)
     assert subject_of_run(some).chooser == "calibration"

@@ -10,9 +10,10 @@ import typer
 
 from trueline.cli._exit import plain_errors
 from trueline.cli._progress import counting
+from trueline.cli._subject import subject_named
 
 if TYPE_CHECKING:
-    from trueline.steering import SteeredRun, SteeringSubject
+    from trueline.steering import SteeredRun
 
 
 def _complete_metric(incomplete: str) -> list[str]:
@@ -70,34 +71,13 @@ def steer(
             samples=samples,
             seed=seed,
         )
-        subject = _subject(model, data, inputs, seed)
+        subject = subject_named(model, data, inputs, seed=seed)
         with counting("steering", "passes") as progress:
             run = steer_run(subject, out or _default_folder(model), options, progress=progress)
     if as_json:
         typer.echo(json.dumps(run.to_dict(), indent=2, allow_nan=False))
     else:
         _print(run)
-
-
-def _subject(model: str, data: str | None, inputs: Path | None, seed: int) -> "SteeringSubject":
-    from trueline.data import arrays, user_dataset
-    from trueline.steering import load_factory, subject_of_model, subject_of_run
-
-    if Path(model).is_dir():
-        if data is not None or inputs is not None:
-            raise ValueError("a run brings its own data; leave out --data and --inputs")
-        return subject_of_run(Path(model))
-    if ":" not in model:
-        raise ValueError(f"there is no run folder {model}; a model of your own is named 'package.module:factory'")
-    network = load_factory(model)
-    if (data is None) == (inputs is None):
-        raise ValueError(
-            "a model of your own needs samples: give one of --data 'package.module:name' and --inputs FILE"
-        )
-    source = user_dataset(data) if data is not None else arrays(inputs or Path())
-    named = {"model": model, "data": data if data is not None else str(inputs)}
-    held_out = source.train if source.test is None else source.test
-    return subject_of_model(network, held_out, name=model, seed=seed, source=named)
 
 
 def _beta(text: str) -> float | Mapping[str, float] | str:

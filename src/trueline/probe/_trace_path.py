@@ -30,7 +30,7 @@ _POINTS = 1024  # at once, by default
 _FEWEST_POINTS = 16
 _DRAWN_CLASSES = 12
 
-_PAPER = Reference(
+PAPER = Reference(
     authors="Matteo Gamba, Adrian Chmielewski-Anders, Josephine Sullivan, Hossein Azizpour, Mårten Björkman",
     title="Are All Linear Regions Created Equal?",
     venue="AISTATS",
@@ -151,7 +151,7 @@ _TICKS_AT = 275  # pixels from the top of the chart
 
 
 @method(
-    _PAPER,
+    PAPER,
     cost="each operation on as many points as there are boundaries before it, in double precision; no gradient",
 )
 def trace_path(
@@ -208,7 +208,7 @@ def trace_path(
     return _record(vertices, torch.linalg.vector_norm((end - start).flatten(1), dim=1).cpu(), paths, segments)
 
 
-@method(_PAPER, cost="as trace_path")
+@method(PAPER, cost="as trace_path")
 def trace_segment(
     model: nn.Module,
     start: Float[Tensor, "N *shape"],

@@ -5,7 +5,6 @@ from trueline.steering._options import SteeringOptions
 from trueline.steering._record import CurvePoint, Judgement, SteeringFindings
 from trueline.steering._references import cited_by, is_steered
 from trueline.steering._run import SteeredRun, load_steered, steer_run
-from trueline.steering._subject import SteeringSubject, load_factory, subject_of_model, subject_of_run
 from trueline.steering._verdict import steering_verdict
 
 __all__ = [
@@ -15,13 +14,9 @@ __all__ = [
     "SteeredRun",
     "SteeringFindings",
     "SteeringOptions",
-    "SteeringSubject",
     "cited_by",
     "is_steered",
-    "load_factory",
     "load_steered",
     "steer_run",
     "steering_verdict",
-    "subject_of_model",
-    "subject_of_run",
 ]

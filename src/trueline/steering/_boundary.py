@@ -10,8 +10,8 @@ from torch import Tensor
 
 from trueline.steering._options import SteeringOptions
 from trueline.steering._record import SteeringFindings
-from trueline.steering._subject import SteeringSubject, inputs_of
 from trueline.steering._twin import Twins
+from trueline.subjects import Subject, inputs_of
 
 SIDE = 120  # cells along each axis
 _STOPS = 16
@@ -20,7 +20,7 @@ _MARGIN = 0.1  # of the range of the samples, on each side
 _CLASSES = 16  # with more, a byte has no room for class and confidence
 
 
-def boundary_of(subject: SteeringSubject, found: SteeringFindings, twins: Twins) -> dict[str, Any] | None:
+def boundary_of(subject: Subject, found: SteeringFindings, twins: Twins) -> dict[str, Any] | None:
     """Return what a model predicts over the plane of its two features, for every stop of a slider.
 
     Args:

@@ -16,8 +16,8 @@ from trueline.steering._geometry import ATTACK_STEPS, CURVATURE_STEPS, mean_of, 
 from trueline.steering._measured import Geometry
 from trueline.steering._options import SteeringOptions
 from trueline.steering._record import CurvePoint, Judgement, SteeringFindings
-from trueline.steering._subject import SteeringSubject, inputs_of
 from trueline.steering._twin import Setting, Twins, predict
+from trueline.subjects import Subject, inputs_of
 
 Progress = Callable[[int, int], None]
 Logits = Mapping[str, Float[Tensor, "N C"]]
@@ -43,7 +43,7 @@ class Meter:
 
 
 def find(
-    subject: SteeringSubject, options: SteeringOptions, progress: Progress = lambda done, total: None
+    subject: Subject, options: SteeringOptions, progress: Progress = lambda done, total: None
 ) -> tuple[SteeringFindings, Logits, Twins]:
     """Choose β on held-out samples, and compare the steered model with the model as it was on test samples.
 
@@ -104,7 +104,7 @@ def find(
 
 
 def _search(
-    subject: SteeringSubject, options: SteeringOptions, geometry: Geometry, inputs: Tensor, grid: Sequence[float],
+    subject: Subject, options: SteeringOptions, geometry: Geometry, inputs: Tensor, grid: Sequence[float],
     meter: Meter,
 ) -> BetaSearch:  # fmt: skip
     passed, samples = 0, len(grid) * len(inputs)
@@ -132,7 +132,7 @@ def _search(
 
 
 def _judge(
-    subject: SteeringSubject, options: SteeringOptions, geometry: Geometry, twins: Twins, setting: Setting, meter: Meter
+    subject: Subject, options: SteeringOptions, geometry: Geometry, twins: Twins, setting: Setting, meter: Meter
 ) -> tuple[dict[str, Tensor], Judgement, dict[str, Any]]:
     """Return logits by split, and as ``original``; the comparison on test samples; scores on the chooser."""
     test, size = subject.parts["test"], options.batch_size
@@ -181,7 +181,7 @@ def _hits(right: int, total: int) -> Float[Tensor, " N"]:
     return (torch.arange(total) < right).double()
 
 
-def _passes(subject: SteeringSubject, options: SteeringOptions, grid: int) -> int:
+def _passes(subject: Subject, options: SteeringOptions, grid: int) -> int:
     """Return about how many times a sample will pass through the model, backward passes included."""
     few = {split: min(options.samples, len(subject.parts[split])) for split in (subject.chooser, "test")}
     each = 2 * ATTACK_STEPS + 2 * (1 + CURVATURE_STEPS)
@@ -192,7 +192,7 @@ def _passes(subject: SteeringSubject, options: SteeringOptions, grid: int) -> in
     return searched + everything + each * (min(grid, _MEASURED_BETAS + 1) * few[subject.chooser] + 2 * few["test"])
 
 
-def _stored(subject: SteeringSubject, original: Tensor) -> list[str]:
+def _stored(subject: Subject, original: Tensor) -> list[str]:
     """Say where the model as it was does not predict what its run stored."""
     kept = None if subject.run is None else subject.run.predictions("test")
     if kept is None:

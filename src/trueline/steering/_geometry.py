@@ -15,7 +15,7 @@ from trueline.numerics import Interval, mean_interval, wilson_interval
 from trueline.probe import normalised_curvature
 from trueline.robustness import apgd_ce, robust_accuracy
 from trueline.steering._options import SteeringOptions
-from trueline.steering._subject import inputs_of
+from trueline.subjects import inputs_of
 
 ATTACK_STEPS = 10
 CURVATURE_STEPS = 10

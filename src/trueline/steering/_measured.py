@@ -15,7 +15,7 @@ from trueline.steering._geometry import (
     withstanding,
 )
 from trueline.steering._options import SteeringOptions
-from trueline.steering._subject import SteeringSubject, inputs_of
+from trueline.subjects import Subject, inputs_of
 
 
 class Geometry:
@@ -30,7 +30,7 @@ class Geometry:
         ValueError: if β is to be chosen by robust accuracy and there is no radius.
     """
 
-    def __init__(self, subject: SteeringSubject, options: SteeringOptions, meter: Callable[[int], None]) -> None:
+    def __init__(self, subject: Subject, options: SteeringOptions, meter: Callable[[int], None]) -> None:
         count = max(1, options.samples)
         self.few = {split: some_of(subject.parts[split], count, options.seed) for split in (subject.chooser, "test")}
         self.attack, words = plan_attack(self.few, options)

@@ -11,9 +11,6 @@ from trueline.steering._options import SteeringOptions
 Scores = Mapping[str, Interval]
 
 
-RECORD = "steering.json"
-
-
 @dataclass(frozen=True)
 class CurvePoint:
     """The measures at one β, on the samples that β is chosen on.

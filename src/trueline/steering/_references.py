@@ -8,7 +8,8 @@ from trueline.contracts import Reference, facts_of
 from trueline.probe import normalised_curvature
 from trueline.robustness import apgd_ce
 from trueline.steer import search_beta
-from trueline.steering._record import RECORD, SteeringFindings
+from trueline.steering._record import SteeringFindings
+from trueline.subjects import STEERED_RECORD
 
 _ALWAYS = (
     search_beta,
@@ -53,8 +54,8 @@ def cited_by(path: Path) -> tuple[list[Reference], Path | None]:
         ValueError: if this is no steered folder.
     """
     if not is_steered(path):
-        raise ValueError(f"{path} has no {RECORD}; give the folder that `trueline steer` wrote")
-    record = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        raise ValueError(f"{path} has no {STEERED_RECORD}; give the folder that `trueline steer` wrote")
+    record = json.loads((path / STEERED_RECORD).read_text(encoding="utf-8"))
     source = record["source"].get("run")
     return [Reference(**row) for row in record["references"]], None if source is None else path / source
 
@@ -65,4 +66,4 @@ def is_steered(path: Path) -> bool:
     Args:
         path: any path.
     """
-    return (path / RECORD).is_file()
+    return (path / STEERED_RECORD).is_file()

@@ -14,17 +14,18 @@ from trueline.steering._boundary import boundary_of
 from trueline.steering._findings import find
 from trueline.steering._options import SteeringOptions
 from trueline.steering._page import steering_page
-from trueline.steering._record import RECORD, SteeringFindings
+from trueline.steering._record import SteeringFindings
 from trueline.steering._references import is_steered, references_of
-from trueline.steering._subject import (
+from trueline.steering._twin import Twins
+from trueline.steering._verdict import steering_verdict
+from trueline.subjects import (
     SPLITS,
-    SteeringSubject,
+    STEERED_RECORD,
+    Subject,
     inputs_of,
     path_from,
     subject_of_run,
 )
-from trueline.steering._twin import Twins
-from trueline.steering._verdict import steering_verdict
 from trueline.train import RunFolder, write_atomically
 
 PAGE = "steering.html"
@@ -55,7 +56,7 @@ class SteeredRun:
 
 
 def steer_run(
-    subject: SteeringSubject,
+    subject: Subject,
     out: Path,
     options: SteeringOptions | None = None,
     *,
@@ -108,9 +109,9 @@ def load_steered(path: Path) -> nn.Module:
     Raises:
         ValueError: if this is no steered run, or it was not made from a run folder, whose weights are needed.
     """
-    file = path / RECORD
+    file = path / STEERED_RECORD
     if not file.is_file():
-        raise ValueError(f"{path} has no {RECORD}; give the folder that `trueline steer` wrote")
+        raise ValueError(f"{path} has no {STEERED_RECORD}; give the folder that `trueline steer` wrote")
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -119,7 +120,7 @@ def load_steered(path: Path) -> nn.Module:
     if source is None:
         raise ValueError(
             f"{path} was not made from a run folder, so its weights are only in your own code; "
-            f"steer(model, {record['beta']!r}, ...) with the options in {RECORD} makes the same twin"
+            f"steer(model, {record['beta']!r}, ...) with the options in {STEERED_RECORD} makes the same twin"
         )
     subject = subject_of_run(path / source)
     return Twins(subject, SteeringOptions.from_dict(record["options"]), inputs_of(subject.parts[subject.chooser])).at(
@@ -127,7 +128,7 @@ def load_steered(path: Path) -> nn.Module:
     )
 
 
-def _check_place(out: Path, subject: SteeringSubject) -> None:
+def _check_place(out: Path, subject: Subject) -> None:
     if subject.run is not None and out.resolve() == subject.run.path.resolve():
         raise ValueError(f"{out} is the run itself, which stays as it is; choose another folder")
     if out.is_dir() and any(out.iterdir()) and not is_steered(out):
@@ -138,7 +139,7 @@ def _check_place(out: Path, subject: SteeringSubject) -> None:
 
 def _write(
     folder: RunFolder,
-    subject: SteeringSubject,
+    subject: Subject,
     found: SteeringFindings,
     logits: Mapping[str, Float[Tensor, "N C"]],
     page: str,
@@ -147,7 +148,7 @@ def _write(
     classes = next(iter(logits.values())).shape[1]
     names = [*subject.class_names, *map(str, range(len(subject.class_names), classes))]
     about = {**found.versions, "class_names": names, "input_shape": list(subject.input_shape)}
-    folder.write_json(RECORD, _record(found))
+    folder.write_json(STEERED_RECORD, _record(found))
     folder.write_json("environment.json", about)
     tensors: dict[str, Tensor] = {}
     for split in SPLITS:

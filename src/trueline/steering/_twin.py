@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trueline.data import Examples
 from trueline.steer import Granularity, Steering, set_beta, steer, steering_of
 from trueline.steering._options import SteeringOptions
-from trueline.steering._subject import SteeringSubject, inputs_of
+from trueline.subjects import Subject, inputs_of
 
 Setting = float | Mapping[str, float]
 Advance = Callable[[int], None]  # receives how many samples have passed since its last call
@@ -28,9 +28,7 @@ class Twins:
         ValueError: if nothing in the model can be steered; the message holds the audit.
     """
 
-    def __init__(
-        self, subject: SteeringSubject, options: SteeringOptions, chosen_on: Shaped[Tensor, "N *shape"]
-    ) -> None:
+    def __init__(self, subject: Subject, options: SteeringOptions, chosen_on: Shaped[Tensor, "N *shape"]) -> None:
         self.device = next((p.device for p in subject.model.parameters()), torch.device("cpu"))
         self._model = subject.model
         self._options = options

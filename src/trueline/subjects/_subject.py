@@ -1,4 +1,4 @@
-"""A model with held-out samples: one to choose how it is steered on, and others to judge the choice by."""
+"""A model with the samples that it is asked about: some to make choices on, others to judge them by."""
 
 import os
 from collections.abc import Mapping
@@ -14,21 +14,23 @@ from trueline import data
 from trueline.contracts import named_object
 from trueline.data import Examples, Source
 from trueline.models import Normalized
-from trueline.steering._record import RECORD
 from trueline.train import RunFolder, load_config, load_model
 
 SPLITS = ("train", "validation", "calibration", "test")
+"""The names that samples go by, in this order."""
+
+STEERED_RECORD = "steering.json"
+"""The file that makes a folder one of a steered run."""
 
 
 @dataclass(frozen=True, eq=False)
-class SteeringSubject:
-    """What is steered; made by :func:`subject_of_run` or :func:`subject_of_model`.
+class Subject:
+    """What is measured or changed; made by :func:`subject_of_run` or :func:`subject_of_model`.
 
     Args:
         name: what a reader calls it.
         model: from inputs, uint8 ones in [0, 1], to logits (N, C).
-        parts: samples by the name of their split; always with ``chooser`` and ``"test"``.
-        chooser: the split that β is chosen on.
+        parts: samples by the name of their split, always with ``"test"``.
         class_names: names of the classes.
         source: where model and samples come from, for the record.
         run: the run folder of a run.
@@ -38,11 +40,25 @@ class SteeringSubject:
     name: str
     model: nn.Module = field(repr=False)
     parts: Mapping[str, Examples] = field(repr=False)
-    chooser: str
     class_names: tuple[str, ...]
     source: Mapping[str, Any]
     run: RunFolder | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def chooser(self) -> str:
+        """The split that choices are made on, such as β's: validation, or calibration where there is none.
+
+        Raises:
+            ValueError: if there is neither.
+        """
+        for split in ("validation", "calibration"):
+            if split in self.parts:
+                return split
+        raise ValueError(
+            f"{self.name} has no validation or calibration samples to make choices on; train a run with [data] "
+            "validation above 0"
+        )
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -50,30 +66,29 @@ class SteeringSubject:
         return self.parts["test"].input_shape
 
 
-def subject_of_run(run: RunFolder | Path) -> SteeringSubject:
+def subject_of_run(run: RunFolder | Path) -> Subject:
     """Return the network of a finished run with the samples of its splits.
 
     Args:
         run: the run folder; its data set is loaded again.
 
     Returns:
-        The network with its normalisation inside. β is chosen on the validation split, or on the calibration split
-        where there is none.
+        The network with its normalisation inside.
 
     Raises:
-        ValueError: if the run is not finished, is itself a steered one, has no samples to choose on or no test samples,
-            or its data set is not what it was.
+        ValueError: if the run is not finished, is itself a steered one, has no test samples, or its data set is not
+            what it was.
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    if (folder.path / RECORD).is_file():
-        raise ValueError(f"{folder.path} is a steered run; steer the run that it was made from, named in its {RECORD}")
+    if (folder.path / STEERED_RECORD).is_file():
+        raise ValueError(
+            f"{folder.path} is a steered run; steer the run that it was made from, named in its {STEERED_RECORD}"
+        )
     model, facts = load_model(folder), folder.environment()
     config = load_config(folder.path / "config.toml")
     found = {split: predictions for split in SPLITS if (predictions := folder.predictions(split)) is not None}
-    chooser = next((split for split in ("validation", "calibration") if split in found), None)
-    if chooser is None or "test" not in found:
-        lacking = "test samples" if chooser else "validation or calibration samples to choose beta on"
-        raise ValueError(f"{folder.path} has no {lacking}; train a run with [data] validation and test above 0")
+    if "test" not in found:
+        raise ValueError(f"{folder.path} has no test samples; train a run with [data] test above 0")
     source = data.load(config.data.name, **config.data.options)
     parts = {}
     for split, predictions in found.items():
@@ -82,11 +97,10 @@ def subject_of_run(run: RunFolder | Path) -> SteeringSubject:
         parts[split] = parts[split].with_labels(predictions.labels)
     on_gpu = config.training.device != "cpu" and torch.cuda.is_available()
     scale = facts["normalisation"]
-    return SteeringSubject(
+    return Subject(
         name=config.name,
         model=Normalized(model, scale["mean"], scale["std"]).to("cuda" if on_gpu else "cpu").eval(),
         parts=parts,
-        chooser=chooser,
         class_names=tuple(facts["class_names"]),
         source={"data": config.data.name},
         run=folder,
@@ -94,9 +108,15 @@ def subject_of_run(run: RunFolder | Path) -> SteeringSubject:
 
 
 def subject_of_model(
-    model: nn.Module, examples: Examples, *, name: str, seed: int = 0, source: Mapping[str, Any] | None = None
-) -> SteeringSubject:
-    """Return a model with samples that it was not trained on: half of them to choose β on, half to judge by.
+    model: nn.Module,
+    examples: Examples,
+    *,
+    name: str,
+    halves: bool = True,
+    seed: int = 0,
+    source: Mapping[str, Any] | None = None,
+) -> Subject:
+    """Return a model with samples that it was not trained on: half of them to make choices on, half to judge by.
 
     Args:
         model: from inputs to logits (N, C), on the device that it is to run on; left as found. Samples in uint8 reach
@@ -104,6 +124,7 @@ def subject_of_model(
             (:class:`trueline.models.Normalized`).
         examples: the samples; the halves hold the classes in equal proportions.
         name: what a reader calls the model.
+        halves: whether there are choices to be made; if not, all samples are there to judge by.
         seed: chooses the halves.
         source: where both come from, for the record.
 
@@ -113,19 +134,20 @@ def subject_of_model(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    if not halves:
+        return Subject(name, model, {"test": examples}, examples.class_names, dict(source or {}))
     if len(examples) < 4:
         raise ValueError(f"two halves need at least 4 samples, got {len(examples)}")
-    halves = data.split(Source(examples), validation=0, calibration=0, test=0.5, seed=seed)
-    counts = f"{len(halves.train):,} and {len(halves.test):,}"
-    return SteeringSubject(
+    parts = data.split(Source(examples), validation=0, calibration=0, test=0.5, seed=seed)
+    counts = f"{len(parts.train):,} and {len(parts.test):,}"
+    return Subject(
         name=name,
         model=model,
-        parts={"validation": halves.train, "test": halves.test},
-        chooser="validation",
+        parts={"validation": parts.train, "test": parts.test},
         class_names=examples.class_names,
         source=dict(source or {}) | {"half_seed": seed},
         notes=(
-            f"The samples were cut into halves of {counts} with seed {seed}: beta is chosen on the first, called "
+            f"The samples were cut into halves of {counts} with seed {seed}: choices are made on the first, called "
             "validation, and every test value is of the second. If the model was trained on them, both halves flatter.",
         ),
     )
