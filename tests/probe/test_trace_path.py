@@ -196,6 +196,18 @@ def test_mirrored_layers_keep_the_breakpoints_of_what_they_mirror() -> None:
     assert torch.equal(trace_segment(doubled, a, b).crossings, single.crossings)
 
 
+def test_a_unit_that_is_zero_but_for_rounding_has_no_boundary() -> None:
+    """``0.1 + 0.2 - 0.3`` is no zero in floating point, and changes its sign with all three."""
+    layer = nn.Linear(3, 2).double()
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 1.0, -1.0], [1.0, 1.0, 1.0]]))
+        layer.bias.copy_(torch.tensor([0.0, 0.1]))
+    start = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
+    assert layer(start)[0, 0] > 0 > layer(-start)[0, 0]
+    found = trace_segment(nn.Sequential(layer, nn.ReLU()), start, -start)
+    torch.testing.assert_close(found.t, torch.tensor([0, 7 / 12, 1]).double(), rtol=0, atol=1e-7)
+
+
 # Every operation, and every way to write it
 
 KINKED: dict[str, Callable[[Tensor], Tensor]] = {

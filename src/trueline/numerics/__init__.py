@@ -1,6 +1,7 @@
 """Shared mathematics: binning of scores, intervals for rates, roots of monotone functions."""
 
 from trueline.numerics._bin_edges import equal_mass_edges, equal_mass_split, equal_width_edges
+from trueline.numerics._binomial import fair_coin_p_value
 from trueline.numerics._binning import BinSums, BinTable, bin_index
 from trueline.numerics._interval import Interval
 from trueline.numerics._intervals import wilson_interval
@@ -16,6 +17,7 @@ __all__ = [
     "equal_mass_edges",
     "equal_mass_split",
     "equal_width_edges",
+    "fair_coin_p_value",
     "isotonic_fit",
     "mean_interval",
     "newton_root",
