@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from trueline.contracts import check_probe
 from trueline.models import MLP, CifarResNet, ConvNet, PreActResNet
 from trueline.probe._absolute_deviation import absolute_deviation, absolute_deviation_bound
-from trueline.probe._trace_path import PathTrace, trace_path, trace_segment
+from trueline.probe._path_trace import PathTrace
+from trueline.probe._trace_path import trace_path, trace_segment
 from trueline.probe._traced_tensor import NotPiecewiseLinearError
 
 
@@ -235,6 +236,7 @@ KINKED: dict[str, Callable[[Tensor], Tensor]] = {
     "max pooling, overlapping": lambda x: F.max_pool2d(x, 3, stride=2, padding=1),
     "max pooling, dilated": lambda x: F.max_pool2d(x, 2, stride=1, dilation=2),
     "max pooling, ceil": lambda x: F.max_pool2d(x, 3, stride=2, ceil_mode=True),
+    "max pooling, ceil beyond the padding": lambda x: F.max_pool2d(x, 3, stride=4, padding=1, ceil_mode=True),
     "max pooling, oblong": lambda x: F.max_pool2d(x, (1, 3), stride=(2, 1), padding=(0, 1)),
     "max pooling in one dimension": lambda x: F.max_pool1d(x.flatten(2), 3),
     "max pooling in three": lambda x: F.max_pool3d(x[:, None], 2),
@@ -441,6 +443,15 @@ def test_precision_is_double_whatever_the_model_has() -> None:
     torch.testing.assert_close(single.logits, double.logits, rtol=0, atol=1e-13)
     half = trace_segment(copy.deepcopy(model).bfloat16(), a.bfloat16(), b.bfloat16())
     assert half.crossings.sum() > 0
+
+
+def test_precision_is_double_where_the_model_asks_for_less() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 20).bfloat16()
+    plain = Written(lambda x: F.relu(F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))))
+    low = Written(lambda x: F.relu(layer(x.to(torch.bfloat16))).to(torch.float32))
+    a, b = drawn(2, 6), drawn(2, 6, seed=1)
+    torch.testing.assert_close(trace_segment(low, a, b).t, trace_segment(plain, a, b).t, rtol=0, atol=1e-13)
 
 
 def test_logits_of_one_number() -> None:

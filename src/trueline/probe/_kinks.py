@@ -161,11 +161,9 @@ Table = tuple[tuple[int, ...], ...]
 
 @lru_cache(maxsize=256)
 def _pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> Table:
-    """Return for each place of the output along an axis the places of the input that it sees."""
+    """Return for each place of the output along an axis the places of the input that it sees, maybe none at the end."""
     room = size + 2 * padding - dilation * (kernel - 1) - 1
     count = (math.ceil(room / stride) if ceil else room // stride) + 1
-    if ceil and (count - 1) * stride >= size + padding:  # the last window must begin inside the input
-        count -= 1
     starts = (place * stride - padding for place in range(count))
     seen = (tuple(start + dilation * k for k in range(kernel)) for start in starts)
     return tuple(tuple(place for place in places if 0 <= place < size) for places in seen)
