@@ -18,7 +18,13 @@ $(BIN)/python:
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
-demo: .venv/installed-full  ## train on real digits with 40 % wrong labels, and write demo/report.html
+# A package to test against, whose own requirements would bring torchvision.
+.venv/installed-dev: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps curvlinops-for-pytorch einconv linear_operator
+	@touch $@
+
+demo: .venv/installed-report,data  ## train on real digits with 40 % wrong labels, and write demo/report.html
 	$(BIN)/trueline demo --out demo
 
 test: lint  ## the whole default suite, documentation examples included

@@ -16,6 +16,7 @@ import trueline
 from trueline.cli import app
 from trueline.recipes import RECIPES
 from trueline.supervise import OBJECTIVES
+from trueline.sweep import Sweep
 from trueline.train import RunConfig, load_config
 from trueline.train import _config as tables
 
@@ -61,7 +62,10 @@ def test_toml_blocks_are_valid_configurations(path: Path, tmp_path: Path) -> Non
         given = tomllib.loads(source)
         if "name" in given:
             (tmp_path / "block.toml").write_text(source, encoding="utf-8")
-            load_config(tmp_path / "block.toml")
+            if "grid" in given:
+                assert Sweep.from_file(tmp_path / "block.toml").cells()
+            else:
+                load_config(tmp_path / "block.toml")
             continue
         merged = {**BASE, **{key: {**BASE.get(key, {}), **value} for key, value in given.items()}}  # type: ignore[dict-item]
         assert RunConfig.model_validate(merged), f"line {line}"

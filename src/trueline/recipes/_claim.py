@@ -17,7 +17,7 @@ class Claim:
 
     Args:
         statement: the claim in words.
-        metric: the score compared: a key of :func:`score_run`, or one that the study measures.
+        metric: the score compared: a key of :func:`trueline.train.score_run`, or one that the study measures.
         variant: the variant the claim is about.
         baseline: the variant it is compared with.
         better: whether the claim is that the variant's score is higher or lower.

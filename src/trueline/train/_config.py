@@ -206,7 +206,8 @@ class TrainingConfig(Table):
     step meet, in batch norm and a contrastive term.
     ``average`` is the decay of a running mean of the weights, which is then what is evaluated and kept.
     ``early_stopping`` is the number of epochs without a better ``monitor`` on the validation split after which
-    training ends. ``checkpoint_every`` counts steps; 0 saves at the end of each epoch.
+    training ends. ``checkpoint_every`` counts steps; 0 saves at the end of each epoch. ``snapshots`` are the epochs
+    whose weights are kept; 0 stands for the initial weights.
     """
 
     table = "training"
@@ -220,10 +221,19 @@ class TrainingConfig(Table):
     early_stopping: Annotated[int, Field(ge=1)] | None = None
     monitor: Literal["log_loss", "accuracy"] = "log_loss"
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
+    snapshots: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = True
     workers: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "TrainingConfig":
+        if self.snapshots is not None and max(self.snapshots) > self.epochs:
+            raise ValueError(
+                f"[training] snapshots must be epochs from 0 to {self.epochs}, the last one, got {max(self.snapshots)}"
+            )
+        return self
 
 
 class RunConfig(Table):

@@ -1,7 +1,7 @@
 """Configurations as TOML text, and edits of single keys."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,25 +97,57 @@ def with_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         >>> with_overrides(base, ["training.epochs=3", "objective.name=pskd"]).training.epochs
         3
     """
+    return _with(config, map(_read_override, overrides), origin="overrides")
+
+
+def with_values(config: RunConfig, values: Mapping[str, Any], *, origin: str = "values") -> RunConfig:
+    """Return a configuration with the values of some keys replaced, as :func:`with_overrides` does for text.
+
+    Args:
+        config: the configuration to begin with, left as it is.
+        values: plain values by dotted key, such as ``{"training.epochs": 3}``, set in order; None unsets a key.
+        origin: what to call the values in an error.
+
+    Returns:
+        The new configuration.
+
+    Raises:
+        ValueError: if a key is unknown, or a value is out of range.
+
+    Example:
+        >>> base = RunConfig.model_validate({
+        ...     "name": "first", "data": {"name": "digits"}, "model": {"name": "mlp"}, "objective": {"name": "dps"},
+        ...     "optimizer": {"name": "sgd", "learning_rate": 0.1}, "training": {"epochs": 2, "batch_size": 64}})
+        >>> with_values(base, {"model.hidden": [16], "seed": 3}).model.options
+        {'hidden': (16,)}
+    """
+    return _with(config, values.items(), origin=origin)
+
+
+def _with(config: RunConfig, values: Iterable[tuple[str, Any]], *, origin: str) -> RunConfig:
     tables = plain(config)
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        *parents, key = (part.strip() for part in path.split("."))
-        if not equals or not key:
-            raise ValueError(f"an override has the form table.key=value, got {override!r}")
+    for path, value in values:
+        *parents, key = path.split(".")
         table = tables
         for depth, parent in enumerate(parents, start=1):
             table = table.setdefault(parent, {})
             if not isinstance(table, dict):
-                raise ValueError(f"{override!r} sets a key of {'.'.join(parents[:depth])}, which is no table")
-        value = _value(override, text.strip())
+                raise ValueError(f"{origin}: '{path}' sets a key of {'.'.join(parents[:depth])}, which is no table")
         if value is None:
             table.pop(key, None)
         else:
             table[key] = value
         if key == "name" and parents:
             _drop_options(config, tables, parents[0])
-    return parse_config(tables, origin="overrides")
+    return parse_config(tables, origin=origin)
+
+
+def _read_override(override: str) -> tuple[str, Any]:
+    path, equals, text = override.partition("=")
+    parts = [part.strip() for part in path.split(".")]
+    if not equals or not parts[-1]:
+        raise ValueError(f"an override has the form table.key=value, got {override!r}")
+    return ".".join(parts), _value(override, text.strip())
 
 
 def _value(override: str, text: str) -> Any:

@@ -29,9 +29,10 @@ STEPS_BETWEEN_LOOKS = 20  # how often a GPU, or another process, is waited for
 def train(config: RunConfig, folder: str | Path, *, resume: bool = False, progress: bool = True) -> RunFolder:
     """Train a network and fill a run folder with its results.
 
-    After every epoch the network is evaluated and ``checkpoints/last.safetensors`` replaced. A run that was stopped
-    by Ctrl-C, SIGTERM or a kill goes on from there, to the same bits on the same device with the same number of
-    threads and processes: order, augmentation, dropout and learning rate depend on the seed and the step alone.
+    After every epoch the network is evaluated and ``checkpoints/last.safetensors`` replaced; the weights after the
+    epochs in ``training.snapshots`` are kept in files of their own. A run that was stopped by Ctrl-C, SIGTERM or a kill
+    goes on from its last checkpoint, to the same bits on the same device with the same number of threads and processes:
+    order, augmentation, dropout and learning rate depend on the seed and the step alone.
 
     The final predictions come from the last weights, or their running mean if ``training.average`` is set; with
     ``training.early_stopping`` they come from the best epoch instead. A temperature is fitted on the true labels of
@@ -119,6 +120,8 @@ def _train_epochs(
 ) -> None:
     training, accelerator = session.config.training, session.accelerator
     saver = Saver(run, session, position)
+    if session.steps_done(position) == 0:
+        saver.keep_snapshot()
     while position.epoch < training.epochs and not _has_stalled(session, position):
         began = time.monotonic()
         session.model.train()
@@ -148,6 +151,7 @@ def _train_epochs(
         row["seconds"] = round(time.monotonic() - began, 3)
         if accelerator.is_main_process:
             run.append_metrics(row)
+        saver.keep_snapshot()  # before the checkpoint: a run that goes on from there would not write it
         saver.save()
         progress.end_epoch(position.epoch, training.epochs, _headline(row))
         if signum := _agreed(stop, accelerator, True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,7 +71,8 @@ class RunFolder:
     ``config.toml`` what was asked for; ``metrics.jsonl`` one line a finished epoch; ``predictions.safetensors``;
     ``beliefs.safetensors`` for objectives with a memory; ``mistakes.safetensors`` with the pictures of the surest wrong
     test predictions, where the inputs are images; ``calibration.json`` with a calibration split; ``environment.json``;
-    ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``.
+    ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``, and with ``training.snapshots`` the
+    weights of chosen epochs, such as ``checkpoints/epoch0004.safetensors``.
 
     Args:
         path: the folder.
@@ -91,6 +93,18 @@ class RunFolder:
     def best_checkpoint(self) -> Path:
         """Path of the checkpoint of the epoch with the best validation score."""
         return self.path / "checkpoints" / "best.safetensors"
+
+    def snapshot(self, epoch: int) -> Path:
+        """Return the path of the weights after ``epoch`` epochs, kept or not; 0 for the initial ones."""
+        return self.path / "checkpoints" / f"epoch{epoch:04d}.safetensors"
+
+    def snapshots(self) -> dict[int, Path]:
+        """Return the weights that were kept so far, by finished epochs, in order; :func:`load_model` reads them."""
+        kept = {}
+        for path in self.path.glob("checkpoints/epoch*.safetensors"):
+            if named := re.fullmatch(r"epoch(\d{4,})", path.stem):
+                kept[int(named[1])] = path
+        return dict(sorted(kept.items()))
 
     def is_finished(self) -> bool:
         """Return whether the run has come to its end."""
@@ -214,6 +228,9 @@ class RunFolder:
         """
         for leftover in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
             leftover.unlink()
+        for after, path in self.snapshots().items():
+            if after > epoch:
+                path.unlink()
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row["epoch"] <= epoch]
         write_atomically(self.path / "metrics.jsonl", "".join(kept))
 

@@ -39,6 +39,12 @@ class Saver:
             raise self.watch.error("a weight, or the loss on another process, is no longer finite", step)
         return totals
 
+    def keep_snapshot(self) -> None:
+        """Write the weights between two epochs, or before the first, if they are to be kept."""
+        wanted, position = self._session.config.training.snapshots or (), self._position
+        if position.epoch in wanted and self._session.accelerator.is_main_process:
+            self._session.snapshot(position).save(self._run.snapshot(position.epoch))
+
     def save(self, *, best: bool = False) -> None:
         """Replace the last checkpoint, or the best one.
 

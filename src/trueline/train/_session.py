@@ -132,6 +132,14 @@ class Session:
             },
         )
 
+    def snapshot(self, position: Position) -> Checkpoint:
+        """Return weights and buffers alone, as they are now, and their running mean if there is one."""
+        whole = self.checkpoint(position, position.totals)
+        return Checkpoint(
+            parts={part: whole.parts[part] for part in ("model", "average")},
+            facts={key: whole.facts[key] for key in ("epoch", "step", "config", "environment")},
+        )
+
     def restore(self, checkpoint: Checkpoint) -> Position:
         """Take over a saved state and return how far it is."""
         self.network.load_state_dict(checkpoint.part("model"))

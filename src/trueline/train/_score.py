@@ -1,9 +1,9 @@
-"""The scores of one finished run that claims are made about."""
+"""The scores of one finished run."""
 
 import torch
 
 from trueline.measure import mean_scores, soft_log_loss
-from trueline.train import RunFolder
+from trueline.train._run_folder import RunFolder
 
 
 def score_run(run: RunFolder) -> dict[str, float]:
