@@ -20,6 +20,7 @@ GROUPS = (
     "models",
     "numerics",
     "probe",
+    "regularize",
     "robustness",
     "steer",
     "supervise",
