@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from trueline.numerics import KrylovSpace
+
 _TOLERANCE = 1e-3  # residual of the eigenvector, relative to its eigenvalue, that counts as convergence
 
 
@@ -52,36 +54,65 @@ def derivative_norms(
     Raises:
         ValueError: if there is no gradient, or a derivative is not finite or not to be had.
     """
+    gradient = input_gradient(values, inputs)
+    slope = _lengths(gradient.detach().flatten(1).double(), first)
+    norm = torch.zeros_like(slope)
+    converged = torch.zeros_like(slope, dtype=torch.bool)
+    products = torch.zeros_like(slope, dtype=torch.int64)
+    space = KrylovSpace(start.flatten(1).double())
+    for _ in range(iterations):
+        space.grow(hessian_product(gradient, inputs, space.direction, first))
+        eigenvalues, _, residuals = space.ritz()
+        size, place = eigenvalues.abs().max(dim=1)
+        norm = torch.where(converged, norm, size)
+        products += ~converged
+        converged = converged | (residuals.gather(1, place[:, None]).squeeze(1) <= _TOLERANCE * size)
+        if converged.all():
+            break
+    return DerivativeNorms(slope.cpu(), norm.cpu(), converged.cpu(), products.cpu())
+
+
+def input_gradient(values: Float[Tensor, " B"], inputs: Float[Tensor, "B *shape"]) -> Float[Tensor, "B *shape"]:
+    """Return the gradient of each sample's value, which can be differentiated again.
+
+    Args:
+        values: (B,) a function of each sample alone.
+        inputs: (B, ...) the samples.
+
+    Raises:
+        ValueError: if there is none, or it cannot be differentiated again.
+    """
     gradient = _derivative(values.sum(), inputs, create_graph=True)
     if gradient is None:
         raise ValueError(
             "the model's output does not depend on its input in a differentiable way, so that there is no gradient; "
             "look for detach(), no_grad() or rounding in its forward"
         )
-    _check_twice_differentiable(gradient)
-    slope = _lengths(gradient.detach().flatten(1).double(), first)
-    norm = torch.zeros_like(slope)
-    converged = torch.zeros_like(slope, dtype=torch.bool)
-    products = torch.zeros_like(slope, dtype=torch.int64)
-    direction = start.flatten(1).double()
-    basis = _scaled(direction, _lengths(direction, first)).unsqueeze(1)
-    inside = slope.new_zeros(len(slope), 0, 0)
-    for _ in range(iterations):
-        product = _product(gradient, inputs, basis[:, -1])
-        _lengths(product, first)
-        rest, along = _beyond(product, basis)
-        beyond = torch.linalg.vector_norm(rest, dim=1)
-        inside = _bordered(inside, along)
-        eigenvalues, vectors = torch.linalg.eigh(inside)
-        size, place = eigenvalues.abs().max(dim=1)
-        last = vectors[:, -1].gather(1, place[:, None]).squeeze(1)
-        norm = torch.where(converged, norm, size)
-        products += ~converged
-        converged = converged | (beyond * last.abs() <= _TOLERANCE * size)
-        if converged.all():
-            break
-        basis = torch.cat([basis, _scaled(rest, beyond).unsqueeze(1)], dim=1)
-    return DerivativeNorms(slope.cpu(), norm.cpu(), converged.cpu(), products.cpu())
+    check_twice_differentiable(gradient)
+    return gradient
+
+
+def hessian_product(
+    gradient: Float[Tensor, "B *shape"],
+    inputs: Float[Tensor, "B *shape"],
+    directions: Float[Tensor, "B D"],
+    first: int = 0,
+) -> Float[Tensor, "B D"]:
+    """Return the Hessian of each sample times its direction, float64.
+
+    Args:
+        gradient: (B, ...) from :func:`input_gradient`.
+        inputs: (B, ...) the samples.
+        directions: (B, D).
+        first: number of the first sample, for messages.
+
+    Raises:
+        ValueError: if a product is not finite.
+    """
+    found = _derivative(gradient, inputs, directions.to(inputs.dtype).view_as(inputs))
+    product = torch.zeros_like(directions) if found is None else found.flatten(1).double()
+    _lengths(product, first)
+    return product
 
 
 def _derivative(
@@ -96,24 +127,6 @@ def _derivative(
     return found
 
 
-def _product(gradient: Tensor, inputs: Tensor, direction: Tensor) -> Tensor:
-    """Return the Hessian times a direction (B, D) of each sample."""
-    product = _derivative(gradient, inputs, direction.to(inputs.dtype).view_as(inputs))
-    return torch.zeros_like(direction) if product is None else product.flatten(1).double()
-
-
-def _beyond(product: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what of a product (B, D) lies beyond the orthonormal basis (B, K, D), and its coordinates (B, K) in it."""
-    along = torch.einsum("bkd,bd->bk", basis, product)
-    return product - torch.einsum("bkd,bk->bd", basis, along), along
-
-
-def _bordered(matrix: Tensor, border: Tensor) -> Tensor:
-    """Return symmetric matrices (B, K, K) with one more last row and column, (B, K + 1)."""
-    wide = torch.cat([matrix, border[:, :-1, None]], dim=2)
-    return torch.cat([wide, border[:, None]], dim=1)
-
-
 def _lengths(rows: Tensor, first: int) -> Tensor:
     """Return the Euclidean length of each row, after checking that it has one."""
     lengths: Tensor = torch.linalg.vector_norm(rows, dim=1)
@@ -123,13 +136,15 @@ def _lengths(rows: Tensor, first: int) -> Tensor:
     return lengths
 
 
-def _scaled(rows: Tensor, lengths: Tensor) -> Tensor:
-    """Return the rows with length one; rows of zeros stay."""
-    return rows / torch.where(lengths > 0, lengths, 1).unsqueeze(1)
+def check_twice_differentiable(gradient: Tensor) -> None:
+    """Refuse gradients that PyTorch would silently take for constants.
 
+    Args:
+        gradient: with the graph that made it.
 
-def _check_twice_differentiable(gradient: Tensor) -> None:
-    """Refuse gradients that PyTorch would silently take for constants."""
+    Raises:
+        ValueError: if an operation behind it can be differentiated only once.
+    """
     seen: set[Any] = set()
     waiting = [gradient.grad_fn]
     while waiting:
