@@ -110,7 +110,7 @@ def deviation_by_quadrature(
     with torch.inference_mode(mode=False), torch.no_grad(), left_as_found(model):
         for a, b in zip(start.double(), end.double(), strict=True):
             on_segment = torch.lerp(a, b, t.view(-1, *[1] * a.ndim)).to(start.dtype)
-            parts = on_segment.split(points if chunk_size is None else chunk_size)
+            parts = torch.split(on_segment, points if chunk_size is None else chunk_size)
             logits = torch.cat([run_logits(model, part).double() for part in parts]).reshape(points, -1)
             gap = (logits - torch.lerp(logits[:1], logits[-1:], t[:, None])).abs()
             sums.append((_simpson(gap), _simpson(gap[::2])))
