@@ -62,6 +62,7 @@ def assert_same_result(first: RunFolder, second: RunFolder) -> None:
                 assert torch.equal(tensor, again.parts[part][name]), f"{path}: {part}/{name}"
     rows, others = ([{**row, "seconds": 0} for row in run.metrics()] for run in (first, second))
     assert rows == others
+    assert first.stability() == second.stability()
     for name in ("predictions.safetensors", "beliefs.safetensors", "config.toml"):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
     assert first.calibration() == second.calibration()

@@ -90,7 +90,7 @@ def test_rewinding_forgets_later_epochs_and_half_written_files(run: RunFolder) -
     (run.path / "checkpoints").mkdir()
     for name in (".config.toml.1.tmp", "checkpoints/.last.safetensors.1.tmp"):
         (run.path / name).write_text("half")
-    run.rewind(2)
+    run.rewind(2, 10)
     assert [row["epoch"] for row in run.metrics()] == [1, 2]
     assert sorted(path.name for path in run.path.rglob("*")) == ["checkpoints", "metrics.jsonl"]
 

@@ -110,7 +110,7 @@ def test_a_kill_between_the_weights_of_an_epoch_and_its_checkpoint_changes_nothi
         with pytest.raises(SystemExit):
             train(kept, killed.path, progress=False)
     assert list(killed.snapshots()) == [0, 1]
-    killed.rewind(0)
+    killed.rewind(0, 0)
     assert list(killed.snapshots()) == [0]
     _assert_same_files(whole, train(kept, killed.path, resume=True, progress=False))
 

@@ -27,10 +27,14 @@ class Linearised(NamedTuple):
     Args:
         product: takes and returns one tensor for each parameter; None where the product is zero.
         ends: what the graph hangs on, for its size.
+        gradient: of the loss, one tensor for each parameter, where it is had on the way; None where it is zero.
+        loss: itself, where it is had on the way.
     """
 
     product: Callable[[list[Tensor]], Sequence[Tensor | None]]
     ends: list[Tensor]
+    gradient: Sequence[Tensor | None] = ()
+    loss: float = 0.0
 
 
 class CurvatureOperator(ABC):
@@ -46,6 +50,8 @@ class CurvatureOperator(ABC):
         sizes: number of entries of each.
         samples: N.
         device: where products are computed.
+        gradient: (P,) of the mean loss, float64, of the Hessian; else None.
+        loss: the mean loss, of the Hessian; else 0.
         passes: passes of a sample through the model so far, forward or backward.
     """
 
@@ -81,6 +87,8 @@ class CurvatureOperator(ABC):
         self.shape = (sum(self.sizes), sum(self.sizes))
         self.samples = len(inputs)
         self.device = inputs.device
+        self.gradient: Tensor | None = None
+        self.loss = 0.0
         self.passes = 0
         self._chunks = [(rows, wanted) for _, (rows, wanted) in chunks(chunk_size, inputs.detach(), labels)]
         self._kept: list[Linearised | None] = []
@@ -89,6 +97,10 @@ class CurvatureOperator(ABC):
             assert rows is not None
             assert wanted is not None
             built = self._built(rows, wanted)
+            if built.gradient:
+                mine = self._joined(built.gradient)
+                self.gradient = mine if self.gradient is None else self.gradient + mine
+                self.loss += built.loss
             size = _graph_bytes(built.ends)
             self._kept.append(built if size <= left else None)
             left -= size if size <= left else 0

@@ -77,4 +77,4 @@ class LossHessian(CurvatureOperator):
             along = [directions[place] for place in places]
             return torch.autograd.grad(ends, weights, along, retain_graph=True, allow_unused=True)
 
-        return Linearised(product, ends)
+        return Linearised(product, ends, found, float(total.detach()))

@@ -12,6 +12,7 @@ from trueline.train._config import (
     OptimizerConfig,
     RunConfig,
     ScheduleConfig,
+    StabilityConfig,
     TrainingConfig,
 )
 from trueline.train._config_file import dump_config, load_config, parse_config, with_overrides, with_values
@@ -35,6 +36,7 @@ __all__ = [  # noqa: RUF022  grouped by what they are
     "OptimizerConfig",
     "RunConfig",
     "ScheduleConfig",
+    "StabilityConfig",
     "TrainingConfig",
     "check_same_config",
     "dump_config",

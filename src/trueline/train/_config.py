@@ -236,6 +236,24 @@ class TrainingConfig(Table):
         return self
 
 
+class StabilityConfig(Table):
+    """``[stability]``: watch, while training, whether the step size limits the curvature of the loss.
+
+    Every ``every`` steps the ``quantities`` are measured on ``samples`` of the training split, without augmentation
+    and in evaluation mode, and added to ``stability.jsonl``; see :class:`trueline.probe.StabilityMonitor`. The loss is
+    the cross-entropy of the given labels, whatever the objective. Training is not changed by it.
+    """
+
+    table = "stability"
+    every: Annotated[int, Field(ge=1)]
+    samples: Annotated[int, Field(ge=1)] = 1000
+    quantities: Annotated[tuple[Literal["sharpness", "trace", "batch_sharpness"], ...], Field(min_length=1)] = (
+        "sharpness",
+        "trace",
+        "batch_sharpness",
+    )
+
+
 class RunConfig(Table):
     """Everything that decides the result of a run.
 
@@ -257,6 +275,7 @@ class RunConfig(Table):
     optimizer: OptimizerConfig
     schedule: ScheduleConfig = ScheduleConfig()
     training: TrainingConfig
+    stability: StabilityConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":

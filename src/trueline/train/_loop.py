@@ -22,6 +22,7 @@ from trueline.train._progress import TrainingProgress
 from trueline.train._run_folder import RunFolder, write_atomically
 from trueline.train._saver import Saver
 from trueline.train._session import Position, Session
+from trueline.train._stability_watch import StabilityWatch
 
 STEPS_BETWEEN_LOOKS = 20  # how often a GPU, or another process, is waited for
 
@@ -110,7 +111,7 @@ def _start(run: RunFolder, session: Session) -> tuple[Position, list[str]]:
         }
         write_atomically(run.path / "config.toml", dump_config(session.config))
         run.write_json("environment.json", {**environment, **facts, "started": started, "finished": None})
-        run.rewind(position.epoch)
+        run.rewind(position.epoch, session.steps_done(position))
     accelerator.wait_for_everyone()
     return position, notes
 
@@ -119,7 +120,7 @@ def _train_epochs(
     run: RunFolder, session: Session, position: Position, stop: StopRequest, progress: TrainingProgress
 ) -> None:
     training, accelerator = session.config.training, session.accelerator
-    saver = Saver(run, session, position)
+    saver, stability = Saver(run, session, position), StabilityWatch(run, session)
     if session.steps_done(position) == 0:
         saver.keep_snapshot()
     while position.epoch < training.epochs and not _has_stalled(session, position):
@@ -128,6 +129,7 @@ def _train_epochs(
         for batch in session.loader.epoch(position.epoch, start=position.step):
             step = session.steps_done(position)
             session.begin_step(step)
+            stability.look(step)
             logits, losses = _step(session, batch)
             saver.watch.note(step + 1, batch.index, losses)
             look = (step + 1) % STEPS_BETWEEN_LOOKS == 0

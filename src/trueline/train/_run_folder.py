@@ -68,7 +68,8 @@ class Pictures:
 class RunFolder:
     """One run on disk. Every file is replaced as a whole, so what can be read is complete.
 
-    ``config.toml`` what was asked for; ``metrics.jsonl`` one line a finished epoch; ``predictions.safetensors``;
+    ``config.toml`` what was asked for; ``metrics.jsonl`` one line a finished epoch; with ``[stability]``
+    ``stability.jsonl``, one line a measurement; ``predictions.safetensors``;
     ``beliefs.safetensors`` for objectives with a memory; ``mistakes.safetensors`` with the pictures of the surest wrong
     test predictions, where the inputs are images; ``calibration.json`` with a calibration split; ``environment.json``;
     ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``, and with ``training.snapshots`` the
@@ -129,13 +130,15 @@ class RunFolder:
         Raises:
             ValueError: if a complete line is not JSON.
         """
-        path = self.path / "metrics.jsonl"
-        if not path.is_file():
-            return []
-        text = path.read_text(encoding="utf-8")
-        # A kill while a line is appended leaves one without its end.
-        lines = text[: text.rfind("\n") + 1].splitlines()
-        return [_parse_json(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]
+        return self._rows("metrics.jsonl")
+
+    def stability(self) -> list[dict[str, Any]]:
+        """Return one record per measurement of ``[stability]``; empty without it.
+
+        Raises:
+            ValueError: if a complete line is not JSON.
+        """
+        return self._rows("stability.jsonl")
 
     def predictions(self, split: str) -> Predictions | None:
         """Return the final predictions on ``"train"``, ``"validation"``, ``"calibration"`` or ``"test"``.
@@ -214,17 +217,23 @@ class RunFolder:
         Args:
             row: plain values with a ``step``.
         """
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        self._append("metrics.jsonl", row)
 
-    def rewind(self, epoch: int) -> None:
-        """Forget the records of epochs that are still to be finished, and what a killed process left half done.
+    def append_stability(self, row: Mapping[str, Any]) -> None:
+        """Add a measurement of the stability.
 
         Args:
-            epoch: finished epochs of the checkpoint that training goes on from. Steps would not tell: a checkpoint of
-                the last step of an epoch may be older than the record of that epoch.
+            row: plain values with the ``step`` that it was made before.
+        """
+        self._append("stability.jsonl", row)
+
+    def rewind(self, epoch: int, step: int) -> None:
+        """Forget the records of what is still to be done, and what a killed process left half done.
+
+        Args:
+            epoch: finished epochs of the checkpoint that training goes on from. Steps would not tell of epochs: a
+                checkpoint of the last step of an epoch may be older than the record of that epoch.
+            step: finished steps of that checkpoint.
         """
         for leftover in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
             leftover.unlink()
@@ -233,6 +242,24 @@ class RunFolder:
                 path.unlink()
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row["epoch"] <= epoch]
         write_atomically(self.path / "metrics.jsonl", "".join(kept))
+        if measured := self.stability():
+            kept = [json.dumps(row) + "\n" for row in measured if row["step"] < step]
+            write_atomically(self.path / "stability.jsonl", "".join(kept))
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        path = self.path / name
+        if not path.is_file():
+            return []
+        text = path.read_text(encoding="utf-8")
+        # A kill while a line is appended leaves one without its end.
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        return [_parse_json(line, f"line {number} of {path}") for number, line in enumerate(lines, start=1)]
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        with open(self.path / name, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def _text(self, name: str) -> str:
         path = self.path / name

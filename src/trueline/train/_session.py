@@ -65,7 +65,7 @@ class Session:
         self.objective = _objective(config, train).to(accelerator.device)
         optimizer = make_optimizer(config.optimizer, self.network)
         self.model, self.optimizer = accelerator.prepare(self.network, optimizer)
-        self._inner_optimizer = optimizer
+        self.inner_optimizer = optimizer
 
     @property
     def total_steps(self) -> int:
@@ -117,7 +117,7 @@ class Session:
             parts={
                 "model": self.network.state_dict(),
                 "average": {} if self.average is None else self.average.state_dict(),
-                "optimizer": optimizer_tensors(self._inner_optimizer),
+                "optimizer": optimizer_tensors(self.inner_optimizer),
                 "objective": self.objective.state_dict(),
                 "totals": {"totals": totals},
             },
@@ -145,7 +145,7 @@ class Session:
         self.network.load_state_dict(checkpoint.part("model"))
         if self.average is not None:
             self.average.load_state_dict(checkpoint.part("average"))
-        restore_optimizer(self._inner_optimizer, checkpoint.part("optimizer"))
+        restore_optimizer(self.inner_optimizer, checkpoint.part("optimizer"))
         self.objective.load_state_dict(checkpoint.part("objective"))
         facts = checkpoint.facts
         if self.accelerator.scaler is not None:
