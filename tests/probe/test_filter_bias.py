@@ -14,7 +14,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from trueline.contracts import Record
 from trueline.models import MLP, CifarResNet, ViT, resnet8
-from trueline.probe._filter_bias import FilterBias, filter_bias
+from trueline.probe._filter_bias import filter_bias
+from trueline.probe._filter_bias_record import FilterBias
 from trueline.recipes._shared_data import trained_resnet
 
 

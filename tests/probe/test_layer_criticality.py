@@ -15,7 +15,8 @@ from trueline.contracts import check_probe
 from trueline.models import MLP, resnet8
 from trueline.numerics import mean_interval
 from trueline.probe._filter_bias import filter_bias
-from trueline.probe._layer_criticality import LayerCriticality, layer_criticality
+from trueline.probe._layer_criticality import layer_criticality
+from trueline.probe._layer_criticality_record import LayerCriticality
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,8 @@ from torch import nn
 
 from trueline.contracts import check_probe
 from trueline.models import MLP, ViT, resnet8
-from trueline.probe._neural_collapse import (
-    NeuralCollapse,
-    neural_collapse,
-    neural_collapse_by_layer,
-    neural_collapse_of,
-)
+from trueline.probe._neural_collapse import neural_collapse, neural_collapse_by_layer, neural_collapse_of
+from trueline.probe._neural_collapse_record import NeuralCollapse
 
 NUMBERS = ("nc1", "nc1_ratio", "cdnv", "nc3", "nc4")
 ANGLES = ("equinorm", "equiangularity", "max_angle", "etf_distance")

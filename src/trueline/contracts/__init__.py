@@ -13,10 +13,12 @@ from trueline.contracts._left_as_found import left_as_found
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._named_object import named_object
 from trueline.contracts._optional import import_optional
+from trueline.contracts._output_layers import output_layers
 from trueline.contracts._plain_chart import ACCENT, NEUTRAL, distribution_chart, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
 from trueline.contracts._record import Record
 from trueline.contracts._target_builder import TargetBuilder
+from trueline.contracts._watched import watched
 
 __all__ = [
     "ACCENT",
@@ -43,6 +45,7 @@ __all__ = [
     "left_as_found",
     "method",
     "named_object",
+    "output_layers",
     "plain_chart",
     "read_hits",
     "read_log_probs",
@@ -50,4 +53,5 @@ __all__ = [
     "read_top_label",
     "row_blocks",
     "unknown_name",
+    "watched",
 ]

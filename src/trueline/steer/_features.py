@@ -9,6 +9,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from trueline.contracts import output_layers
 from trueline.steer._as_found import as_found, tensors_in
 
 _LISTED = 8  # linear layers named in an error
@@ -46,24 +47,11 @@ def head_of(model: nn.Module, *example: Any, **named: Any) -> str:
         raise TypeError(
             "head_of needs an example of the model's inputs, got none; pass a batch: head_of(model, inputs)"
         )
-    names: dict[nn.Module, str] = {
-        module: name for name, module in model.named_modules() if isinstance(module, nn.Linear)
-    }
-    ran: list[tuple[str, Tensor, int]] = []
-
-    def see(module: nn.Module, _: Any, output: Tensor) -> None:
-        ran.append((names[module], output, output._version))
-
     with _undisturbed(model, [example, named]):
-        for module in names:
-            module.register_forward_hook(see)  # taken away with everything else that was not there before
-        results = list(tensors_in(model(*example, **named)))
-    # What was written over after the layer returned it is no longer the layer's output.
-    kept = [(name, output) for name, output, version in ran if output._version == version]
-    heads = dict.fromkeys(name for name, output in kept if any(_is_view(result, output) for result in results))
+        heads, ran = output_layers(model, lambda: tensors_in(model(*example, **named)))
     if len(heads) == 1:
-        return next(iter(heads))
-    listed = [name or "the model itself" for name in dict.fromkeys(name for name, _, _ in ran)]
+        return heads[0]
+    listed = [name or "the model itself" for name in ran]
     found = f"the linear layers {', '.join(heads)} all return" if heads else "no linear layer returns"
     raise ValueError(
         f"{found} the output of {type(model).__name__}; name the head yourself. Linear layers that ran"
@@ -148,12 +136,6 @@ def _undisturbed(model: nn.Module, example: Any) -> Iterator[None]:
                     buffer.copy_(before)
             # Older versions of PyTorch would reuse weights cast here, without gradient, in a later pass.
             torch.clear_autocast_cache()
-
-
-def _is_view(result: Tensor, output: Tensor) -> bool:
-    """Return whether both are the same entries in the same memory."""
-    same_memory = result.untyped_storage()._cdata == output.untyped_storage()._cdata
-    return same_memory and result.storage_offset() == output.storage_offset() and result.numel() == output.numel()
 
 
 def _inputs(batch: Any, device: torch.device | None) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from trueline.contracts import Reference, method
+from trueline.numerics import ChannelMoments
 from trueline.steer._as_found import as_found
 
 
@@ -96,7 +97,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[Any], *, momentum
 
 
 class _Pool:
-    """Mean and variance of everything that comes into one layer, in double precision.
+    """Mean and variance of everything that comes into one layer.
 
     Args:
         name: of the layer in the model, for messages.
@@ -105,9 +106,7 @@ class _Pool:
     def __init__(self, name: str) -> None:
         self.calls = 0
         self._layer = f"batch-norm layer {name!r}" if name else "batch-norm layer"
-        self._count = 0
-        self._mean: Tensor | float = 0.0
-        self._squares: Tensor | float = 0.0  # sum of squared distances from the mean
+        self._moments = ChannelMoments()
 
     def see(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         x: Tensor = args[0] if args else kwargs["input"]
@@ -119,24 +118,18 @@ class _Pool:
                 f"the {self._layer} needs at least two values per channel, got an input of shape "
                 f"{tuple(x.shape)}; use larger batches, or drop a last one of a single sample"
             )
-        variance, mean = torch.var_mean(x.double(), dim=[0, *range(2, x.ndim)], correction=0)
-        if not (mean.isfinite() & variance.isfinite()).all():
+        self._moments.add(x)
+        if not (self._moments.mean.isfinite() & self._moments.variance().isfinite()).all():
             raise ValueError(f"the input of the {self._layer} holds NaN or infinite values")
-        total = self._count + count
-        shift = mean - self._mean
-        self._squares = self._squares + variance * count + shift.square() * (self._count * count / total)
-        self._mean = self._mean + shift * (count / total)
-        self._count = total
         self.calls += 1
 
-    def statistics(self, layer: _BatchNorm) -> list[tuple[Tensor, Any]]:
+    def statistics(self, layer: _BatchNorm) -> list[tuple[Tensor, Tensor]]:
         """Return the layer's buffers with what they are to hold; the variance is unbiased, as PyTorch keeps it."""
         assert layer.running_mean is not None
         assert layer.running_var is not None
         assert layer.num_batches_tracked is not None
-        variance = self._squares / (self._count - 1)
-        calls = torch.tensor(self.calls)
-        return [(layer.running_mean, self._mean), (layer.running_var, variance), (layer.num_batches_tracked, calls)]
+        calls = (layer.num_batches_tracked, torch.tensor(self.calls))
+        return [(layer.running_mean, self._moments.mean), (layer.running_var, self._moments.variance()), calls]
 
 
 def _tracking_layers(model: nn.Module) -> dict[str, _BatchNorm]:
