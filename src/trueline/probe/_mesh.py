@@ -39,10 +39,10 @@ class Mesh(ABC):
 
     Args:
         points: how many points there are to begin with.
-        limit: most points.
+        limit: most points; infinity for any number.
     """
 
-    def __init__(self, points: int, limit: int) -> None:
+    def __init__(self, points: int, limit: float) -> None:
         self.points = points
         self.limit = limit
         self._added: list[Combination] = []  # by generation: later ones may lie between points of earlier ones
