@@ -47,6 +47,7 @@ def test_every_example_is_tested() -> None:
         "audit_cifar10.py",
         "calibrate_saved_predictions.py",
         "dps_in_a_plain_loop.py",
+        "linear_regions.py",
         "steer_your_own_model.py",
         "train.toml",
         "your_own_dataset.py",
@@ -151,3 +152,12 @@ def test_the_configuration_is_valid_and_trains(tmp_path: Path) -> None:
     wrong = (train_split.labels != train_split.true_labels).double().mean().item()
     assert wrong == pytest.approx(0.4, abs=1e-3)
     assert {"last.safetensors", "best.safetensors"} == {path.name for path in (run.path / "checkpoints").iterdir()}
+
+
+def test_linear_regions_are_drawn(tmp_path: Path) -> None:
+    printed = _run("linear_regions.py", tmp_path)
+    assert _number(r"training accuracy ([\d.]+)%", printed) > 95
+    assert _number(r"([\d,]+) linear regions", printed.replace(",", "")) > 100
+    page = (tmp_path / "runs" / "linear-regions.html").read_text(encoding="utf-8")
+    assert "vega" in page
+    assert not re.search(r"(src|href)=.https?://", page)
