@@ -27,8 +27,9 @@ $(BIN)/python:
 demo: .venv/installed-report,data  ## train on real digits with 40 % wrong labels, and write demo/report.html
 	$(BIN)/trueline demo --out demo
 
+# A process for each core, with one thread each: tensors of this size only wait for a second one.
 test: lint  ## the whole default suite, documentation examples included
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/installed-dev  ## style, strict types, and the structure of the package
 	$(BIN)/ruff check
