@@ -60,8 +60,24 @@ def test_smoother_networks_have_firmer_attributions(tmp_path: Path) -> None:
 
 
 @pytest.mark.claim
-@pytest.mark.parametrize("name", ["steer-transfer-digits", "steer-cifar10-resnets"])
-def test_steering_of_trained_networks(
+@pytest.mark.parametrize(
+    "name",
+    [
+        "double-descent-interpolation",
+        "double-descent-lipschitz",
+        "double-descent-regions",
+        "double-descent-epochs",
+        "hyperplane-arrangements",
+        "gradient-regularisation-digits",
+    ],
+)
+def test_geometry_on_digits(name: str, tmp_path: Path) -> None:
+    _reproduce(name, tmp_path)
+
+
+@pytest.mark.claim
+@pytest.mark.parametrize("name", ["steer-transfer-digits", "steer-cifar10-resnets", "double-descent-cifar10"])
+def test_studies_of_shared_data(
     name: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRUELINE_DATA", str(shared_data))

@@ -27,17 +27,30 @@ def reproduce(
     with plain_errors():
         if name is None:
             for key in RECIPES:
-                typer.echo(f"{key:24s} {RECIPES[key]().summary}")
+                typer.echo(f"{key:32s} {RECIPES[key]().summary}")
             return
-        recipe = RECIPES[name]()
+        recipe, folder = RECIPES[name](), out or Path("runs") / name
         progress = (lambda line: None) if as_json else typer.echo
-        result = run_recipe(
-            recipe, out or Path("runs") / name, seeds=seeds, overrides=tuple(set_ or ()), jobs=jobs, progress=progress
-        )
+        result = run_recipe(recipe, folder, seeds=seeds, overrides=tuple(set_ or ()), jobs=jobs, progress=progress)
+    drawn = _draw(recipe, result, folder)
     if as_json:
         typer.echo(json.dumps(result.to_dict(), indent=2))
     else:
         _print(recipe, result)
+        for line in drawn:
+            typer.echo(line)
+
+
+def _draw(recipe: "Recipe | Study", result: "Reproduction", folder: Path) -> list[str]:
+    """Write the figure, if the experiment has one, and return where it is or what it needs."""
+    from trueline.recipes import Study, write_figure
+
+    if not isinstance(recipe, Study) or recipe.figure is None:
+        return []
+    try:
+        return [f"figure: {path}" for path in write_figure(recipe, result.scores, folder)]
+    except ImportError as error:
+        return [f"no figure: {error}; the scores are in {folder / 'results.json'}"]
 
 
 def _print(recipe: "Recipe | Study", result: "Reproduction") -> None:

@@ -13,9 +13,8 @@ import torch
 from trueline.numerics import mean_interval
 from trueline.recipes._claim import Judgement, judge
 from trueline.recipes._recipe import Recipe
-from trueline.recipes._score import score_run
 from trueline.recipes._study import Study, measure_seeds
-from trueline.train import RunConfig, RunFolder, train, with_overrides, write_atomically
+from trueline.train import RunConfig, RunFolder, score_run, train, with_overrides, write_atomically
 
 _Scores = dict[str, dict[str, list[float]]]
 

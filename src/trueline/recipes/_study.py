@@ -1,12 +1,13 @@
 """A named experiment that is no training run: what one seed measures, and the claims it tests."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from trueline.contracts import Reference, unknown_name
 from trueline.recipes._claim import Claim
@@ -28,6 +29,7 @@ class Study:
             module, so that several seeds can be measured in processes of their own.
         claims: what is tested.
         seeds: number of seeds by default, at least 3.
+        figure: from the scores of all seeds, per variant and metric, to the Altair chart that shows them, or None.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Study:
     measure: Callable[[int], Scores]
     claims: tuple[Claim, ...]
     seeds: int = 5
+    figure: Callable[[Mapping[str, Mapping[str, Sequence[float]]]], Any] | None = None
 
 
 def measure_seeds(study: Study, folder: Path, seeds: int, jobs: int) -> Iterator[Scores]:
