@@ -47,6 +47,7 @@ def test_every_example_is_tested() -> None:
         "audit_cifar10.py",
         "calibrate_saved_predictions.py",
         "dps_in_a_plain_loop.py",
+        "probe_your_own_model.py",
         "linear_regions.py",
         "steer_your_own_model.py",
         "train.toml",
@@ -139,6 +140,16 @@ def test_a_model_that_calls_relu_in_every_way_is_steered(tmp_path: Path) -> None
     page = tmp_path / "runs" / "stranger-steered" / "steering.html"
     assert f"page: {page.relative_to(tmp_path)}" in printed
     assert (page.parent / "predictions.safetensors").is_file()
+
+
+def test_wrong_labels_bring_another_prediction_nearer(tmp_path: Path) -> None:
+    printed = _run("probe_your_own_model.py", tmp_path)
+    right, wrong = printed.split("wrong labels:\n")
+    distances = [_number(r"every change shorter than ([\d.]+)", part) for part in (right, wrong)]
+    assert distances[1] < 0.5 * distances[0]
+    assert _number(r"sharper around wrong labels by [\d.]+ \(([\d.]+) to", wrong) > 0
+    assert "sharper around wrong labels" not in right
+    assert (tmp_path / "runs" / "probe.html").is_file()
 
 
 def test_the_configuration_is_valid_and_trains(tmp_path: Path) -> None:

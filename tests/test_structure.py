@@ -17,7 +17,7 @@ import trueline
 SOURCE = Path(trueline.__file__).parent
 
 FOUNDATION = {"contracts", "numerics"}
-METHODS = {"calibrate", "data", "measure", "models", "probe", "robustness", "steer", "supervise"}
+METHODS = {"calibrate", "data", "measure", "models", "probe", "regularize", "robustness", "steer", "supervise"}
 MAY_IMPORT = {
     **{group: set() for group in FOUNDATION},
     **{group: FOUNDATION | {"measure"} for group in METHODS},
@@ -27,9 +27,14 @@ MAY_IMPORT = {
     "page": FOUNDATION | {"measure"},
     "report": FOUNDATION | METHODS | {"train", "page"},
     "predictions": FOUNDATION | {"train"},
-    "auditing": FOUNDATION | METHODS | {"train", "page", "predictions"},
-    "steering": FOUNDATION | METHODS | {"train", "page"},
-    "cli": FOUNDATION | METHODS | {"page", "train", "predictions", "recipes", "report", "auditing", "steering"},
+    "subjects": FOUNDATION | {"data", "models", "train"},
+    "probing": FOUNDATION | METHODS | {"train", "page", "subjects"},
+    "auditing": FOUNDATION | METHODS | {"train", "page", "predictions", "subjects", "probing"},
+    "steering": FOUNDATION | METHODS | {"train", "page", "subjects"},
+    "sweep": FOUNDATION | METHODS | {"train"},
+    "cli": FOUNDATION
+    | METHODS
+    | {"page", "train", "predictions", "recipes", "report", "auditing", "steering", "sweep", "subjects", "probing"},
 }
 OPTIONAL = {
     "PIL", "altair", "captum", "datasets", "jinja2", "pandas", "pyarrow", "ray", "scipy", "sklearn", "torchvision",

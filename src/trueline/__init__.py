@@ -20,12 +20,16 @@ _GROUPS = (
     "page",
     "predictions",
     "probe",
+    "probing",
     "recipes",
+    "regularize",
     "report",
     "robustness",
     "steer",
     "steering",
+    "subjects",
     "supervise",
+    "sweep",
     "train",
 )
 

@@ -1,7 +1,8 @@
-"""Audits: a trained model's saved predictions, judged and explained."""
+"""Audits: a trained model's predictions, and its geometry where it can be run, judged and explained."""
 
 from trueline.auditing._audit import Audit, audit_predictions
 from trueline.auditing._audit_arrays import audit
+from trueline.auditing._audit_model import audit_model
 from trueline.auditing._gate import Condition, parse_condition
 from trueline.auditing._records import (
     ClassRow,
@@ -26,6 +27,7 @@ __all__ = [
     "Sweep",
     "Temperature",
     "audit",
+    "audit_model",
     "audit_predictions",
     "parse_condition",
 ]

@@ -15,6 +15,7 @@ from trueline.auditing._sweep import temperature_stops
 from trueline.auditing._tables import tables
 from trueline.auditing._verdict import verdict
 from trueline.predictions import PredictionSet
+from trueline.probing import ProbingFindings, probing_verdict
 from trueline.train import write_atomically
 
 
@@ -29,6 +30,7 @@ class Audit:
             samples.
         class_names: the classes, in their order.
         bins: number of bins of the binned measures.
+        geometry: what probing the model found; None where only its predictions are known.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Audit:
     comparisons: tuple[Comparison, ...]
     class_names: tuple[str, ...]
     bins: int
+    geometry: ProbingFindings | None = None
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -47,13 +50,15 @@ class Audit:
 
         The tables, lists of flat dictionaries with a column ``model``: ``scores``, ``differences``, ``bins``,
         ``risk_coverage``, ``classes``, ``groups``, ``mistakes``, ``temperatures``, ``detection``, ``parts``,
-        ``sliders`` and ``notes``; beside them ``title``, ``verdict`` and ``class_names``. What is unknown is None.
+        ``sliders`` and ``notes``; beside them ``title``, ``verdict`` and ``class_names``, and ``geometry`` where the
+        model was probed. What is unknown is None.
         """
         return {
             "title": self.title,
             "verdict": list(self.verdict),
             "class_names": list(self.class_names),
             **tables(self.models, self.comparisons, self.class_names),
+            **({} if self.geometry is None else {"geometry": self.geometry.to_dict()}),
         }
 
     def write_html(self, path: str | Path) -> Path:
@@ -73,8 +78,8 @@ class Audit:
         return path
 
     def __str__(self) -> str:
-        """Return the verdict."""
-        return "\n\n".join(self.verdict)
+        """Return the verdict, and what probing the model found."""
+        return "\n\n".join([*self.verdict, *(() if self.geometry is None else probing_verdict(self.geometry))])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         del include, exclude  # a notebook may ask for less, and takes what it wants from all

@@ -11,6 +11,7 @@ from trueline.auditing._records import ModelAudit
 from trueline.contracts import Reference, facts_of
 from trueline.measure import MEASURES
 from trueline.page import MARKS, colour, render_page
+from trueline.probing import GEOMETRY, GEOMETRY_STYLE, geometry_words
 
 _HERE = Path(__file__).parent
 _AT_ONCE = 12  # pictures shown before the reader asks for more
@@ -37,7 +38,7 @@ def render(audit: Any) -> str:
     """Return the page of an audit.
 
     Args:
-        audit: an :class:`Audit`; its title, models, comparisons, class names and verdict are read.
+        audit: an :class:`Audit`; its title, models, comparisons, class names, geometry and verdict are read.
 
     Returns:
         One HTML file that opens offline.
@@ -76,14 +77,16 @@ def render(audit: Any) -> str:
         "mistaken": [view for view in views if view["audit"].mistakes],
         "detected": [view for view in views if view["audit"].detection],
         "at_once": _AT_ONCE,
-        "references": list(dict.fromkeys(str(reference) for reference in references_of(models))),
+        "geometry": None if audit.geometry is None else geometry_words(audit.geometry),
+        "references": list(dict.fromkeys(map(str, [*references_of(models), *_of_probes(audit)]))),
     }
     return render_page(
         _HERE / "_template.html.j2",
         words,
         data={"sweep": slider_data(models, names)},
-        styles=[_HERE / "_audit.css"],
+        styles=[_HERE / "_audit.css", *([] if audit.geometry is None else [GEOMETRY_STYLE])],
         scripts=[_HERE / "_sliders.js", _HERE / "_sorting.js"],
+        parts=[GEOMETRY],
     )
 
 
@@ -101,6 +104,10 @@ def references_of(models: Sequence[ModelAudit]) -> list[Reference]:
     if any(model.detection for model in models):
         used += _DETECTING
     return list(dict.fromkeys(reference for item in used for reference in _references(item)))
+
+
+def _of_probes(audit: Any) -> tuple[Reference, ...]:
+    return () if audit.geometry is None else audit.geometry.references
 
 
 def _references(item: object) -> tuple[Reference, ...]:

@@ -9,9 +9,11 @@ from trueline.cli._audit import audit
 from trueline.cli._cite import cite
 from trueline.cli._demo import demo
 from trueline.cli._methods import methods
+from trueline.cli._probe import probe
 from trueline.cli._report import report
 from trueline.cli._reproduce import reproduce
 from trueline.cli._steer import steer
+from trueline.cli._sweep import sweep
 from trueline.cli._train import train
 
 app = typer.Typer(
@@ -20,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, audit, train, steer, report, reproduce, methods, cite):
+for verb in (demo, audit, train, sweep, probe, steer, report, reproduce, methods, cite):
     app.command()(verb)
 
 

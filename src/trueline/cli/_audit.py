@@ -1,16 +1,21 @@
-"""``trueline audit``: saved predictions to an honest report, and a gate for continuous integration."""
+"""``trueline audit``: saved predictions, or a model, to an honest report, and a gate for continuous integration."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trueline.cli._exit import FAILED, plain_errors
+from trueline.cli._probe import print_probes
 from trueline.cli._progress import counting
+from trueline.cli._subject import subject_named
 
 if TYPE_CHECKING:
     from trueline.auditing import Audit
+
+_MINUTES = 5.0  # for the geometry of a model
 
 
 def _complete_condition(incomplete: str) -> list[str]:
@@ -23,7 +28,8 @@ def audit(
     predictions: Annotated[
         list[Path],
         typer.Argument(
-            help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder, one a model."
+            help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder, one a "
+            "model; or one model of your own, 'package.module:factory', with --data or --inputs."
         ),
     ],
     out: Annotated[
@@ -43,10 +49,18 @@ def audit(
             autocompletion=_complete_condition,
         ),
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="For a model of your own: 'package.module:name' of a data set.")
+    ] = None,
+    inputs: Annotated[Path | None, typer.Option(help="For a model of your own: a file with inputs and labels.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Limit in time for a model, 5 by default; with a run folder, add the geometry of its model."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number; no page unless --out is given.")] = False,
 ) -> None:
-    """Judge a classifier by its saved predictions: verdict, intervals, repairs, and one page that says it all."""
-    from trueline.auditing import audit_predictions, parse_condition
+    """Judge a classifier by its predictions, and a model by its geometry too: verdict, intervals, repairs, one page."""
+    from trueline.auditing import audit_model, audit_predictions, parse_condition
     from trueline.predictions import read_predictions
 
     with plain_errors():
@@ -54,10 +68,27 @@ def audit(
         names = [*(name or []), *[None] * len(predictions)]
         if name and len(name) > len(predictions):
             raise ValueError(f"got {len(name)} names for {len(predictions)} sets of predictions")
-        sets = [read_predictions(path, split=split, name=names[i]) for i, path in enumerate(predictions)]
-        others = [read_predictions(path, labelled=False) for path in outside or []]
-        with counting("reading", "samples") as progress:
-            found = audit_predictions(sets, outside=others or None, title=title, bins=bins, progress=progress)
+        if data is not None or inputs is not None or minutes is not None or any(map(_is_model, predictions)):
+            if len(predictions) > 1 or outside:
+                raise ValueError(
+                    "a model is audited alone, and without --outside; save its predictions to compare it with others"
+                )
+            subject = subject_named(str(predictions[0]), data, inputs, halves=False)
+            with counting("probing", "probes") as progress:
+                found = audit_model(
+                    subject,
+                    minutes=_MINUTES if minutes is None else minutes,
+                    split=split or "test",
+                    title=title,
+                    name=names[0],
+                    bins=bins,
+                    progress=progress,
+                )
+        else:
+            sets = [read_predictions(path, split=split, name=names[i]) for i, path in enumerate(predictions)]
+            others = [read_predictions(path, labelled=False) for path in outside or []]
+            with counting("reading", "samples") as progress:
+                found = audit_predictions(sets, outside=others or None, title=title, bins=bins, progress=progress)
         failures = [line for condition in conditions for model in found.models for line in condition.failures(model)]
         page = out or (None if as_json else _default_page(predictions))
         if page is not None:
@@ -71,6 +102,10 @@ def audit(
         typer.echo(f"failed: {line}", err=True)
     if failures:
         raise typer.Exit(FAILED)
+
+
+def _is_model(path: Path) -> bool:
+    return re.fullmatch(r"[\w.]+:\w+", str(path)) is not None and not path.exists()
 
 
 def _default_page(predictions: list[Path]) -> Path:
@@ -113,3 +148,7 @@ def _print(found: "Audit") -> None:
     for model in found.models:
         for note in model.notes:
             console.print(Text(f"note on {model.name}: {note}"), soft_wrap=not console.is_terminal)
+    if found.geometry is not None:
+        for note in found.geometry.notes:
+            console.print(Text(f"note: {note}"), soft_wrap=not console.is_terminal)
+        print_probes(console, found.geometry)

@@ -15,7 +15,7 @@ _PLOTTED = 400  # points of a drawn curve, whatever the number of samples
 
 
 def plain_chart(chart: Any) -> Any:
-    """Return an Altair chart with a transparent background and grey axes.
+    """Return an Altair chart with a transparent background, grey axes and legends.
 
     Args:
         chart: without properties of its own.
@@ -24,6 +24,7 @@ def plain_chart(chart: Any) -> Any:
     return (
         chart.properties(width=_SIDE, height=_SIDE, background="transparent")
         .configure_axis(**dict.fromkeys(colours, NEUTRAL), gridOpacity=0.2)
+        .configure_legend(labelColor=NEUTRAL, titleColor=NEUTRAL)
         .configure_view(stroke=None)
     )
 

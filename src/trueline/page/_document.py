@@ -36,6 +36,7 @@ def render_page(
     data: Mapping[str, object] | None = None,
     styles: Sequence[Path] = (),
     scripts: Sequence[Path] = (),
+    parts: Sequence[Path] = (),
 ) -> str:
     """Return a page: the frame that all pages share, filled by one template.
 
@@ -49,6 +50,7 @@ def render_page(
         styles: style sheets after the shared one.
         scripts: scripts that run after the charts were handed to the runtime, in this order. Each can use
             ``pageCharts``, a promise of a Vega view by chart id.
+        parts: folders with further templates that this one imports from.
 
     Returns:
         The HTML text.
@@ -60,9 +62,12 @@ def render_page(
     markup = import_optional("markupsafe", extra="report", purpose="writing a page").Markup
     charts = PageCharts()
     environment = jinja.Environment(
-        loader=jinja.FileSystemLoader([template.parent, _HERE]), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja.FileSystemLoader([template.parent, *parts, _HERE]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=jinja.StrictUndefined,
-    )  # fmt: skip
+    )
     environment.globals.update(percent=percent, points=points, nats=nats, span=span, place=charts.place)
     running = [chart_runtime(), *(_text(path) for path in [_HERE / "_runtime.js", *scripts])]
     page: str = environment.get_template(template.name).render(

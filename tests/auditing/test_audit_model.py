@@ -1,0 +1,116 @@
+"""The audit of a model that can be run: the audit of its predictions, and its geometry within what time is left."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from trueline.auditing import audit, audit_model
+from trueline.data import Examples
+from trueline.probing import PROBES
+from trueline.subjects import Subject, subject_of_model
+
+NAMES = ("zero", "one", "two")
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    few = ("jacobian", "regions", "arrangement")
+    monkeypatch.setattr("trueline.probing._run.PROBES", {name: PROBES[name] for name in few})
+
+
+def _subject(outputs: int = 3, *shape: int) -> Subject:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.rand(60, *(shape or (4,)), generator=generator)
+    labels = (3 * inputs.flatten(1)[:, 0]).long() % max(outputs, 2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 8), nn.ReLU(), nn.Linear(8, outputs))
+    names = NAMES[: max(outputs, 2)]
+    examples = Examples(inputs, labels, labels, names, torch.arange(60))
+    return subject_of_model(model, examples, name="mine", halves=False)
+
+
+@pytest.mark.parametrize("outputs", [3, 1])
+def test_the_predictions_are_audited_as_if_they_had_been_saved(outputs: int) -> None:
+    subject = _subject(outputs)
+    examples = subject.parts["test"]
+    with torch.no_grad():
+        logits = subject.model(examples.inputs)
+    saved = audit(examples.labels, logits={"mine": logits.squeeze(1)}, class_names=examples.class_names)
+    found = audit_model(subject)
+    for name, score in saved.models[0].evaluation.scores.items():
+        assert found.models[0].evaluation.scores[name].value == pytest.approx(score.value, abs=1e-6)
+    assert found.verdict[0].partition(".")[0] == saved.verdict[0].partition(".")[0]
+    assert found.models[0].source == "logits of mine on 60 samples, made now"
+
+
+def test_geometry_is_part_of_the_numbers_the_words_and_the_page(tmp_path: Path) -> None:
+    found = audit_model(_subject(), title="Both", name="net")
+    assert found.geometry is not None
+    assert [probe.name for probe in found.geometry.measured] == ["jacobian", "regions"]
+    assert found.to_dict()["geometry"]["probes"][2]["reason"].startswith("the model has no convolution")
+    assert "Linear pieces: " in str(found)
+    page = found.write_html(tmp_path / "audit.html").read_text()
+    assert 'id="probe-regions"' in page
+    assert "the model has no convolution" in page
+    assert "Are All Linear Regions Created Equal?" in page  # of the probes
+    assert "Temperature" in page
+
+
+def test_an_audit_of_predictions_alone_has_no_geometry(tmp_path: Path) -> None:
+    subject = _subject()
+    found = audit(subject.parts["test"].labels, logits=subject.parts["test"].inputs[:, :3])
+    assert found.geometry is None
+    assert "geometry" not in found.to_dict()
+    assert 'id="geometry"' not in found.write_html(tmp_path / "audit.html").read_text()
+
+
+def test_pictures_of_mistakes_are_shown_where_inputs_are_pictures() -> None:
+    found = audit_model(_subject(3, 1, 4, 4))
+    assert all(mistake.picture for mistake in found.models[0].mistakes)
+    assert not any(mistake.picture for mistake in audit_model(_subject()).models[0].mistakes)
+
+
+def test_time_spent_on_predictions_is_lost_to_the_probes() -> None:
+    ticks = iter([0.0, 120.0, *[120.0] * 50])
+    found = audit_model(_subject(), minutes=2.0, clock=lambda: next(ticks))
+    assert found.geometry is not None
+    assert found.geometry.minutes == 2.0
+    assert found.models[0].evaluation.samples == 60
+
+
+def test_the_model_is_left_as_found_also_where_it_fails() -> None:
+    class Failing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise ArithmeticError("this model fails")
+
+    good, subject = Failing().train(), _subject()
+    failing = Subject("bad", good, subject.parts, NAMES, {})
+    with pytest.raises(ArithmeticError):
+        audit_model(failing)
+    assert good.training
+    assert all(weight.requires_grad for weight in good.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"minutes": 0.0}, "minutes must be above 0, got 0.0"),
+        ({"split": "train"}, "mine has no samples called 'train'; it has test"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        audit_model(_subject(), **options)  # type: ignore[arg-type]
+
+
+def test_outputs_that_are_no_logits_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (1, 3)))
+    with pytest.raises(ValueError, match=r"must return logits \(N, C\)"):
+        audit_model(Subject("odd", model, _subject().parts, NAMES, {}))
