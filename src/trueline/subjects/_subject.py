@@ -82,7 +82,7 @@ def subject_of_run(run: RunFolder | Path) -> Subject:
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     if (folder.path / STEERED_RECORD).is_file():
         raise ValueError(
-            f"{folder.path} is a steered run; steer the run that it was made from, named in its {STEERED_RECORD}"
+            f"{folder.path} is a steered run; give the run that it was made from, named in its {STEERED_RECORD}"
         )
     model, facts = load_model(folder), folder.environment()
     config = load_config(folder.path / "config.toml")
