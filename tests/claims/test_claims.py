@@ -77,8 +77,6 @@ def test_geometry_on_digits(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.claim
 @pytest.mark.parametrize("name", ["steer-transfer-digits", "steer-cifar10-resnets", "double-descent-cifar10"])
-def test_studies_of_shared_data(
-    name: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_studies_of_shared_data(name: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUELINE_DATA", str(shared_data))
     _reproduce(name, tmp_path)

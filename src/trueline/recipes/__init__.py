@@ -3,14 +3,23 @@
 from trueline.contracts import Catalogue
 from trueline.recipes._claim import Claim, Judgement, judge
 from trueline.recipes._demo import demo_runs
+from trueline.recipes._double_descent_cifar10 import double_descent_cifar10
+from trueline.recipes._double_descent_epochs import double_descent_epochs
+from trueline.recipes._double_descent_interpolation import double_descent_interpolation
+from trueline.recipes._double_descent_lipschitz import double_descent_lipschitz
+from trueline.recipes._double_descent_regions import double_descent_regions
 from trueline.recipes._dps_calibration_cifar10 import dps_calibration_cifar10
 from trueline.recipes._dps_noise_digits import dps_noise_digits
 from trueline.recipes._dps_resnet18_cifar10 import dps_resnet18_cifar10
 from trueline.recipes._dps_warmup import dps_warmup
+from trueline.recipes._edge_of_stability import edge_of_stability
+from trueline.recipes._figure import write_figure
+from trueline.recipes._geometry_cifar10_resnets import geometry_cifar10_resnets
+from trueline.recipes._gradient_regularisation_digits import gradient_regularisation_digits
 from trueline.recipes._human_noise_cifar10 import human_noise_cifar10
+from trueline.recipes._hyperplane_arrangements import hyperplane_arrangements
 from trueline.recipes._recipe import Recipe
 from trueline.recipes._reproduce import Reproduction, reproduce
-from trueline.recipes._score import score_run
 from trueline.recipes._steer_attributions import steer_attributions
 from trueline.recipes._steer_cifar10_resnets import steer_cifar10_resnets
 from trueline.recipes._steer_circles import steer_circles
@@ -26,19 +35,28 @@ __all__ = [
     "Reproduction",
     "Study",
     "demo_runs",
+    "double_descent_cifar10",
+    "double_descent_epochs",
+    "double_descent_interpolation",
+    "double_descent_lipschitz",
+    "double_descent_regions",
     "dps_calibration_cifar10",
     "dps_noise_digits",
     "dps_resnet18_cifar10",
     "dps_warmup",
+    "edge_of_stability",
+    "geometry_cifar10_resnets",
+    "gradient_regularisation_digits",
     "human_noise_cifar10",
+    "hyperplane_arrangements",
     "judge",
     "reproduce",
-    "score_run",
     "steer_attributions",
     "steer_cifar10_resnets",
     "steer_circles",
     "steer_spiral",
     "steer_transfer_digits",
+    "write_figure",
 ]
 
 RECIPES: Catalogue[Recipe | Study] = Catalogue(
@@ -54,6 +72,15 @@ RECIPES: Catalogue[Recipe | Study] = Catalogue(
         "steer-attributions": steer_attributions,
         "steer-transfer-digits": steer_transfer_digits,
         "steer-cifar10-resnets": steer_cifar10_resnets,
+        "gradient-regularisation-digits": gradient_regularisation_digits,
+        "double-descent-interpolation": double_descent_interpolation,
+        "double-descent-lipschitz": double_descent_lipschitz,
+        "double-descent-regions": double_descent_regions,
+        "double-descent-epochs": double_descent_epochs,
+        "double-descent-cifar10": double_descent_cifar10,
+        "hyperplane-arrangements": hyperplane_arrangements,
+        "edge-of-stability": edge_of_stability,
+        "geometry-cifar10-resnets": geometry_cifar10_resnets,
     },
 )
 """Recipes and studies by the name that ``trueline reproduce`` takes."""
