@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.oracles.jacobian import difference_jacobian, frobenius_norm, spectral_norm
+from oracles.jacobian import difference_jacobian, frobenius_norm, spectral_norm
 from torch import nn
 from torch.nn import functional as F
 

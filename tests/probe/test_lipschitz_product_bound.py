@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.oracles.convolution_matrix import convolution_matrix
+from oracles.convolution_matrix import convolution_matrix
 from torch import nn
 from torch.nn import functional as F
 
@@ -434,6 +434,14 @@ def test_bad_input_is_refused() -> None:
         bound(nn.BatchNorm1d(2, track_running_stats=False), torch.zeros(1, 2))
     with torch.inference_mode():
         assert bound(nn.ReLU(), torch.zeros(1, 2)) == 1
+
+
+def test_the_layout_of_the_weights_does_not_matter() -> None:
+    torch.manual_seed(0)
+    model, x = resnet8((3, 8, 8), 5, width=4), torch.rand(1, 3, 8, 8)
+    plain = lipschitz_product_bound(model, x).bound
+    other = lipschitz_product_bound(model.to(memory_format=torch.channels_last), x).bound
+    assert other == pytest.approx(plain, rel=1e-4)
 
 
 def test_the_record_becomes_json_and_a_chart() -> None:

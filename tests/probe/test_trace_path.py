@@ -307,6 +307,16 @@ def test_networks_are_traced_exactly(make: Callable[[], nn.Module]) -> None:
     assert_exact(model, found, anchors)
 
 
+def test_the_layout_of_the_weights_does_not_matter() -> None:
+    torch.manual_seed(0)
+    model = CifarResNet(8, (3, 8, 8), 4).eval()
+    a = drawn(1, 3, 8, 8).float()
+    plain = trace_segment(model, a, 1.05 * a)
+    other = trace_segment(model.to(memory_format=torch.channels_last), a, 1.05 * a)
+    assert torch.equal(plain.crossings, other.crossings)
+    torch.testing.assert_close(plain.logits, other.logits, rtol=0, atol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # by PyTorch's own forward mode
 @pytest.mark.parametrize("seed", range(5))
 def test_the_regions_are_those_of_the_march(seed: int) -> None:

@@ -135,7 +135,7 @@ def _refine(mesh: Mesh, kinks: Kinks) -> None:
 def _plain(leaf: Any) -> Any:
     """Return what does not depend on the input in the precision of the values."""
     if isinstance(leaf, Tensor) and leaf.is_floating_point():
-        return leaf.detach().double()
+        return leaf.detach().double().contiguous()  # pooling of other layouts writes strides that vmap does not know
     return torch.float64 if isinstance(leaf, torch.dtype) and leaf.is_floating_point else leaf
 
 

@@ -39,7 +39,8 @@ def trained_resnet(depth: int, folder: Path | None) -> Normalized:
         depth: 20 or 56.
         folder: as for :func:`shared_folder`.
     """
-    network = CifarResNet(depth, (3, 32, 32), 10)
+    with torch.random.fork_rng(devices=[]):  # the start is drawn and thrown away
+        network = CifarResNet(depth, (3, 32, 32), 10)
     network.load_state_dict(load_file(shared_folder(folder) / "models" / f"cifar10-resnet{depth}.safetensors"))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing from torch's stubs
     return Normalized(network, _MEAN, _STD).eval()
