@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from trueline.contracts import check_probe
 from trueline.models import MLP, CifarResNet, ConvNet, PreActResNet
-from trueline.probe._absolute_deviation import absolute_deviation, absolute_deviation_bound
 from trueline.probe._path_trace import PathTrace
 from trueline.probe._trace_path import trace_path, trace_segment
 from trueline.probe._traced_tensor import NotPiecewiseLinearError
@@ -100,34 +99,6 @@ def test_two_units_with_breakpoints_worked_out_by_hand() -> None:
     assert found.similarity.item() == pytest.approx(-0.5)
     # The chord is -x/4; differences 0, .25, 2.75, 0 at 0, 1, 3, 4.
     assert found.absolute_deviation.item() == pytest.approx(0.125 + 3 + 1.375)
-
-
-def test_deviation_where_the_function_crosses_its_chord() -> None:
-    """A saw of slopes ±1 about the chord: triangles on both sides."""
-    t, values = torch.tensor([0, 0.25, 0.75, 1]).double(), torch.tensor([[0], [0.25], [-0.25], [0]]).double()
-    assert absolute_deviation(t, values).item() == pytest.approx(0.125)
-    assert absolute_deviation_bound(t, values).item() > 0.125
-
-
-def test_deviation_agrees_with_quadrature_and_is_below_the_published_bound() -> None:
-    t = torch.cat([torch.zeros(1), torch.rand(30, generator=torch.Generator().manual_seed(0)).sort()[0], torch.ones(1)])
-    t, values = t.double(), drawn(32, 4)
-    dense = torch.linspace(0, 1, 400_001, dtype=torch.float64)
-    after = torch.searchsorted(t, dense).clamp(1, len(t) - 1)
-    share = ((dense - t[after - 1]) / (t[after] - t[after - 1]))[:, None]
-    gap = (1 - share) * values[after - 1] + share * values[after]
-    gap -= (1 - dense)[:, None] * values[0] + dense[:, None] * values[-1]
-    torch.testing.assert_close(absolute_deviation(t, values)[0], gap.abs().mean(dim=0), rtol=1e-4, atol=1e-4)
-    assert (absolute_deviation_bound(t, values) > absolute_deviation(t, values)).all()
-
-
-def test_vertices_that_are_no_segment_are_refused() -> None:
-    ones = torch.ones(2, 1).double()
-    for t in ([0.0, 0.5], [0.1, 1.0], [1.0, 0.0]):
-        with pytest.raises(ValueError, match="must go from t = 0 to t = 1"):
-            absolute_deviation(torch.tensor(t).double(), ones)
-    with pytest.raises(ValueError, match="at least 2"):
-        absolute_deviation(torch.zeros(1).double(), ones[:1])
 
 
 # Invariances

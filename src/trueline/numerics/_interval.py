@@ -1,6 +1,12 @@
 """A value and its uncertainty."""
 
+import math
 from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from trueline.numerics._student import mean_interval
 
 
 @dataclass(frozen=True)
@@ -21,3 +27,19 @@ class Interval:
     def excludes_zero(self) -> bool:
         """Whether the sign of the value is beyond noise."""
         return self.low > 0 or self.high < 0
+
+    @staticmethod
+    def of_mean(values: Float[Tensor, " N"]) -> "Interval":
+        """Return the mean of a sample and its 95 % Student interval, infinite for a single value.
+
+        Args:
+            values: (N,) at least one.
+
+        Example:
+            >>> import torch
+            >>> Interval.of_mean(torch.tensor([2.0]))
+            Interval(value=2.0, low=-inf, high=inf)
+        """
+        if len(values) == 1:
+            return Interval(values.item(), -math.inf, math.inf)
+        return Interval(*mean_interval(values))

@@ -49,8 +49,8 @@ def absolute_deviation_bound(
     """Return the upper bound on :func:`absolute_deviation` that the authors' released code computes in its place.
 
     ``∫_0^1 (|a(t)| + t·|b(t)|) dt``, where ``a + b·t`` is the difference from the chord on each piece: the absolute
-    values are taken before integrating. Ours measured the bound at several times the integral; it is here to compare
-    with published values.
+    values are taken before integrating, so that it is never below the integral. It is here to compare with published
+    values.
 
     Args:
         t: (M,) as for :func:`absolute_deviation`.

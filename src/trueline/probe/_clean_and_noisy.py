@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from trueline.numerics import Interval, mean_interval, student_quantile
+from trueline.numerics import Interval, student_quantile
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,4 @@ def mean_if_any(values: Float[Tensor, " N"]) -> Interval | None:
     Args:
         values: (N,) one a sample.
     """
-    if len(values) == 0:
-        return None
-    return Interval(*mean_interval(values)) if len(values) > 1 else Interval(values.item(), -math.inf, math.inf)
+    return Interval.of_mean(values) if len(values) else None

@@ -1,6 +1,5 @@
 """How far any network is from linear between two inputs, by sampling."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueline.contracts import Record, distribution_chart, left_as_found, method
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe._samples import check_samples, run_logits
 from trueline.probe._trace_path import PAPER
 
@@ -116,9 +115,8 @@ def deviation_by_quadrature(
             sums.append((_simpson(gap), _simpson(gap[::2])))
     length = torch.linalg.vector_norm((end.double() - start.double()).flatten(1), dim=1).cpu()
     fine, coarse = (torch.stack(each).cpu() * length[:, None] for each in zip(*sums, strict=True))
-    mean = _per_length(fine, length)
-    single = Interval(mean.item(), -math.inf, math.inf) if len(mean) == 1 else Interval(*mean_interval(mean))
-    return DeviationByQuadrature(fine, (fine - coarse).abs(), length, single, points)
+    mean = Interval.of_mean(_per_length(fine, length))
+    return DeviationByQuadrature(fine, (fine - coarse).abs(), length, mean, points)
 
 
 def _simpson(values: Tensor) -> Tensor:

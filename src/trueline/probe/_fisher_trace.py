@@ -1,6 +1,5 @@
 """The trace of the Fisher information of the weights, exactly and sample by sample."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe._curvature_operator import chosen_parameters
 from trueline.probe._samples import check_samples, chunks, run_logits
 
@@ -132,7 +131,7 @@ def fisher_trace(
                 raise ValueError(f"the gradient is not finite at sample {sample}; look at what the model divides by")
             parts.append(total.detach().cpu())
     trace = torch.cat(parts)
-    mean = Interval(*mean_interval(trace)) if len(trace) > 1 else Interval(trace.item(), -math.inf, math.inf)
+    mean = Interval.of_mean(trace)
     return FisherTrace(
         trace=trace,
         mean=mean,

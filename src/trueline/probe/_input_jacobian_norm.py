@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trueline.contracts import Record, Reference, check_predictions, distribution_chart, left_as_found, method
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe._jacobian_rows import JacobianRows
 from trueline.probe._operator_norm import operator_norm
 from trueline.probe._samples import check_samples, chunks, default_generator
@@ -167,7 +167,7 @@ def input_jacobian_norm(
                 parts.append(_iterated(*finder.run(samples), of, *random, first))
     columns = zip(*(part[:4] for part in parts), strict=True)
     spectral, frobenius, error, converged = (torch.cat(column).cpu() for column in columns)
-    mean = Interval(*mean_interval(spectral)) if len(inputs) > 1 else Interval(spectral.item(), -math.inf, math.inf)
+    mean = Interval.of_mean(spectral)
     return JacobianNorms(
         spectral=spectral,
         frobenius=frobenius,

@@ -1,6 +1,5 @@
 """Nuclear norm of a network's Jacobian in its input: in how many directions it varies, after Scarvelis and Solomon."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe._samples import check_samples, chunks, run_logits
 
 
@@ -137,7 +136,7 @@ def jacobian_nuclear_norm(
     nuclear, spectral = values.sum(dim=1), values[:, 0]
     frobenius = torch.linalg.vector_norm(values, dim=1)
     known = torch.where(spectral > 0, spectral, 1)
-    mean = Interval(*mean_interval(nuclear)) if len(inputs) > 1 else Interval(nuclear.item(), -math.inf, math.inf)
+    mean = Interval.of_mean(nuclear)
     return JacobianNuclearNorm(
         nuclear_norm=nuclear,
         spectral_norm=spectral,

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from jaxtyping import Float, Int64
+import torch
+from jaxtyping import Float, Int16, Int64
 from torch import Tensor
 
 
@@ -110,3 +111,19 @@ class Mesh(ABC):
 
 class TooManyPointsError(Exception):
     """More points than there is memory for."""
+
+
+def largest_member(values: Float[Tensor, "P U"], members: Int64[Tensor, "W K"]) -> Int16[Tensor, "P W"]:
+    """Return the place of the largest member of each window, the first of those that tie.
+
+    Args:
+        values: (P, U) one row a point.
+        members: (W, K) the columns of each window; -1 for none.
+    """
+    largest = torch.full((len(values), len(members)), -torch.inf, dtype=values.dtype, device=values.device)
+    place = torch.zeros(largest.shape, dtype=torch.int16, device=values.device)
+    for k, columns in enumerate(members.T):
+        mine = values[:, columns.clamp_min(0)].masked_fill(columns < 0, -torch.inf)
+        place.masked_fill_(mine > largest, k)
+        largest = torch.maximum(largest, mine)
+    return place

@@ -1,6 +1,5 @@
 """Normalised curvature of a network in its input, by Srinivas et al. (2022)."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe._derivative_norms import DerivativeNorms, derivative_norms
 from trueline.probe._samples import check_samples, chunks, class_values, default_generator, run_logits
 
@@ -168,14 +167,13 @@ def normalised_curvature(
             parts.append(derivative_norms(values, point, start.expand_as(point), iterations, first=first))
     gradient, hessian, converged, products = (torch.cat(each) for each in zip(*parts, strict=True))
     curvature = hessian / (gradient + _EPSILON)
-    mean = Interval(*mean_interval(curvature)) if len(inputs) > 1 else Interval(curvature.item(), -math.inf, math.inf)
     return NormalisedCurvature(
         curvature=curvature,
         hessian_norm=hessian,
         gradient_norm=gradient,
         converged=converged,
         iterations=products,
-        mean=mean,
+        mean=Interval.of_mean(curvature),
         of=of,
         passes=sum(len(part.gradient) * 2 * (1 + int(part.products.max())) for part in parts),
     )

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.probe._mesh import Combination, Mesh
+from trueline.probe._mesh import Combination, Mesh, largest_member
 
 MERGED = 1e-13  # breakpoints that are closer, in units of the segment, are one
 _FLAT = 2.0**-44  # of the largest value: what changes by less inside a cell is rounding, not a crossing
@@ -46,7 +46,7 @@ class SegmentMesh(Mesh):
             members: (W, K) the columns of each window; -1 for none.
         """
         sorted_ = values[self.order]
-        largest = _largest_member(sorted_, members)
+        largest = largest_member(sorted_, members)
         # Where ends agree, one function is the largest at both ends, and so in between.
         interval, window = ((largest[:-1] != largest[1:]) & self._joined()[:, None]).nonzero(as_tuple=True)
         columns = members[window]
@@ -96,17 +96,6 @@ class SegmentMesh(Mesh):
         self.piece = torch.cat([self.piece, self.piece[rows[:, 0]]])
         self.order = order
         self.add(Combination(rows, torch.stack([1 - fraction, fraction], dim=1)))
-
-
-def _largest_member(values: Tensor, members: Tensor) -> Tensor:
-    """Return the place (P, W) of the largest member of each window, the first of those that tie."""
-    largest = torch.full((len(values), len(members)), -torch.inf, dtype=values.dtype, device=values.device)
-    place = torch.zeros(largest.shape, dtype=torch.int64, device=values.device)
-    for k, columns in enumerate(members.T):
-        mine = values[:, columns.clamp_min(0)].masked_fill(columns < 0, -torch.inf)
-        place.masked_fill_(mine > largest, k)
-        largest = torch.maximum(largest, mine)
-    return place
 
 
 def _envelope(interval: Tensor, before: Tensor, after: Tensor, flat: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.numerics import Interval, fair_coin_p_value, mean_interval
+from trueline.numerics import Interval, fair_coin_p_value
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,14 @@ def sign_bias(parts: Sequence[tuple[Float[Tensor, " _F"], int]]) -> SignBias:
     scaled = torch.cat([part * math.sqrt(fan_in) for part, fan_in in parts])
     count, negative, positive = len(cosines), int((cosines < 0).sum()), int((cosines > 0).sum())
     p_value = fair_coin_p_value(negative, negative + positive)
-    several = count > 1
     return SignBias(
         filters=count,
         mass=(cosines <= 0).double().mean().item(),
         z=(negative - positive) / math.sqrt(max(negative + positive, 1)),
         p_value=p_value,
         adjusted_p_value=p_value,
-        mean=Interval(*mean_interval(cosines)) if several else Interval(cosines.item(), -math.inf, math.inf),
-        spread=scaled.var().item() if several else math.nan,
+        mean=Interval.of_mean(cosines),
+        spread=scaled.var().item() if count > 1 else math.nan,
     )
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from trueline.probe._chords import Chords, cut_along, merged_along
 from trueline.probe._convex_cells import Cells, glued, ranges
-from trueline.probe._mesh import Combination, Mesh, TooManyPointsError
+from trueline.probe._mesh import Combination, Mesh, TooManyPointsError, largest_member
 
 _FLAT = 2.0**-44  # of the largest value: what is nearer to zero is zero
 
@@ -236,7 +236,7 @@ class SliceMesh(Mesh):
         none = cells.new_empty(0)
         if len(cells) == 0:
             return none, none, none, none
-        leader = _largest_member(values, members)
+        leader = largest_member(values, members)
         highest, lowest = self._extremes(leader, cells)
         of, window = (highest != lowest).nonzero(as_tuple=True)
         if len(of) == 0:
@@ -308,17 +308,6 @@ class SliceMesh(Mesh):
 
 def _signs(values: Tensor, flat: Tensor) -> Tensor:
     return (values > flat).to(torch.int8) - (values < -flat).to(torch.int8)
-
-
-def _largest_member(values: Tensor, members: Tensor) -> Tensor:
-    """Return the place (P, W) of the largest member of each window, the first of those that tie."""
-    largest = torch.full((len(values), len(members)), -torch.inf, dtype=values.dtype, device=values.device)
-    place = torch.zeros(largest.shape, dtype=torch.int16, device=values.device)
-    for k, columns in enumerate(members.T):
-        mine = values[:, columns.clamp_min(0)].masked_fill(columns < 0, -torch.inf)
-        place.masked_fill_(mine > largest, k)
-        largest = torch.maximum(largest, mine)
-    return place
 
 
 def _runs(ordered: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -98,8 +98,8 @@ class StabilityMonitor:
         batch_size: of the training, for the batch sharpness.
         loss: the loss that is trained, with the mean over samples: ``"cross_entropy"``, ``"squared"`` or a function
             that returns one value per sample. Weight decay is not in it.
-        quantities: what is measured: the sharpness costs some twenty Hessian-vector products, the trace one for each
-            probe, the batch sharpness two gradients for each of a few dozen batches.
+        quantities: what is measured: the sharpness costs some tens of Hessian-vector products, the trace one for
+            each probe, the batch sharpness about two gradients for each batch.
         probes: for the trace.
         batches: most batches for the batch sharpness.
         chunk_size: samples at once, None for all.
@@ -145,7 +145,7 @@ class StabilityMonitor:
             year=2023,
             arxiv="2305.17490",
         ),
-        cost="some twenty Hessian-vector products on all samples, and two gradients for each batch",
+        cost="some tens of Hessian-vector products on all samples, and two gradients for each batch",
     )
     def measure(self, model: nn.Module, optimizer: Optimizer) -> Stability:
         """Return the curvature as it is now, beside what the optimiser's present step size allows.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trueline.contracts import Reference, left_as_found, method
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe._absolute_deviation import absolute_deviation
 from trueline.probe._mesh import TooManyPointsError
 from trueline.probe._path_trace import PathTrace
@@ -239,6 +239,7 @@ def _record(vertices: _Vertices, lengths: Tensor, paths: int, segments: int) -> 
     length = lengths.view(paths, segments).sum(dim=1)
     density = torch.where(length > 0, crossings / torch.where(length > 0, length, 1), 0)
     whole = deviation.view(paths, segments, -1).sum(dim=1)
+    deviation_rate = torch.where(length > 0, whole.mean(dim=1) / torch.where(length > 0, length, 1), 0)
     several = crossings.clamp_min(1)
     return PathTrace(
         crossings=crossings,
@@ -249,16 +250,10 @@ def _record(vertices: _Vertices, lengths: Tensor, paths: int, segments: int) -> 
         curvature_mass=length.new_zeros(paths).index_add_(0, at, change),
         similarity=torch.where(crossings > 0, length.new_zeros(paths).index_add_(0, at, cosine) / several, 1),
         relative_change=length.new_zeros(paths).index_add_(0, at, relative) / several,
-        mean_density=_mean(density),
-        mean_deviation=_mean(torch.where(length > 0, whole.mean(dim=1) / torch.where(length > 0, length, 1), 0)),
+        mean_density=Interval.of_mean(density),
+        mean_deviation=Interval.of_mean(deviation_rate),
         path=path,
         segment=number % segments,
         t=t,
         logits=logits,
     )
-
-
-def _mean(values: Tensor) -> Interval:
-    if len(values) == 1:
-        return Interval(values.item(), -math.inf, math.inf)
-    return Interval(*mean_interval(values))

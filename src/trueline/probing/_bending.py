@@ -14,7 +14,7 @@ from trueline.probe import (
 )
 from trueline.probing._records import Measured, Number
 from trueline.probing._setting import Batch, Setting
-from trueline.probing._telling import UNIT, about_samples, exactly, mean_of, median_of
+from trueline.probing._telling import UNIT, about_samples, exactly, median_of
 from trueline.probing._words import number_text, with_ends
 
 _STEP = 0.1  # of the path, to say what a gradient means
@@ -123,7 +123,7 @@ def bending(setting: Setting, batch: Batch, count: int) -> Measured:
     record = input_hessian(
         setting.model, batch.inputs, batch.labels, chunk_size=setting.chunk_size, generator=setting.generator()
     )
-    largest = mean_of(record.largest)
+    largest = Interval.of_mean(record.largest)
     down = (record.smallest < -1e-3 * record.largest.abs()).double().mean().item()
     sentences = (
         f"In its most curved direction the loss bends upwards by {with_ends(largest)} nats per squared {UNIT} on "
@@ -133,8 +133,8 @@ def bending(setting: Setting, batch: Batch, count: int) -> Measured:
     )
     numbers = (
         Number("largest eigenvalue, mean", largest, f"nats / {UNIT}²"),
-        Number("smallest eigenvalue, mean", mean_of(record.smallest), f"nats / {UNIT}²"),
-        Number("trace, mean", mean_of(record.trace), f"nats / {UNIT}²"),
+        Number("smallest eigenvalue, mean", Interval.of_mean(record.smallest), f"nats / {UNIT}²"),
+        Number("trace, mean", Interval.of_mean(record.trace), f"nats / {UNIT}²"),
     )
     return about_samples(
         setting,
@@ -196,7 +196,7 @@ def spectrum(setting: Setting, batch: Batch, count: int) -> Measured:
     )
     low, high = record.nodes.min().item(), record.nodes.max().item()
     near = ((record.nodes.abs() <= 2 * record.width) * record.weights).sum(dim=1)
-    share = mean_of(near)
+    share = Interval.of_mean(near)
     sentences = (
         f"Of {record.parameters:,} directions in the space of weights, {100 * share.value:.3g} % hardly bend the loss "
         f"at all; the most curved one has {number_text(high)} and the most downward one {number_text(low)}.",

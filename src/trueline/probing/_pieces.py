@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from trueline.numerics import Interval
 from trueline.probe import (
     NotPiecewiseLinearError,
     ShiftPath,
@@ -14,7 +15,7 @@ from trueline.probe import (
 )
 from trueline.probing._records import Measured, Number
 from trueline.probing._setting import Batch, Setting
-from trueline.probing._telling import UNIT, about_samples, exactly, mean_of
+from trueline.probing._telling import UNIT, about_samples, exactly
 from trueline.probing._words import number_text, with_ends
 
 _SHORT = 1 / 64  # of a way, to see how many boundaries there are before all of it is traced
@@ -48,7 +49,7 @@ def regions(setting: Setting, batch: Batch, count: int) -> Measured:
         )
     else:
         way = f"the way {way}"
-    crossings, apart = mean_of(record.crossings.double()), mean_of(record.relative_change)
+    crossings, apart = Interval.of_mean(record.crossings.double()), Interval.of_mean(record.relative_change)
     spacing = 1 / record.mean_density.value if record.mean_density.value > 0 else math.inf
     sentences = (
         f"Over {way}, a sample crosses {with_ends(crossings)} boundaries between linear pieces on average, one "

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.contracts import Record
-from trueline.numerics import Interval, mean_interval
+from trueline.numerics import Interval
 from trueline.probe import clean_and_noisy
 from trueline.probing._records import Measured, Number, Sharp
 from trueline.probing._setting import Batch, Setting
@@ -17,17 +17,6 @@ from trueline.probing._words import number_text
 _SHOWN = 6  # of the sharpest samples
 _TAIL = 0.025  # of each side of a 95 % interval
 UNIT = "unit of the input"
-
-
-def mean_of(values: Float[Tensor, " N"]) -> Interval:
-    """Return the mean of one value per sample and its 95 % Student interval.
-
-    Args:
-        values: (N,) values, N at least 1.
-    """
-    if len(values) < 2:
-        return Interval(values.double().mean().item(), -math.inf, math.inf)
-    return Interval(*mean_interval(values.double()))
 
 
 def median_of(values: Float[Tensor, " N"]) -> Interval:

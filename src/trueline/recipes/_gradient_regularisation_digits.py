@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from trueline.contracts import facts_of
 from trueline.data import digits, symmetric_noise
 from trueline.measure import mean_scores
+from trueline.probe import LossHessian, hessian_eigenvalues
 from trueline.recipes._claim import Claim
 from trueline.recipes._relu_network import relu_network
 from trueline.recipes._study import Study
@@ -17,7 +18,6 @@ from trueline.regularize import BackwardGradientRegularisation, DoubleBackpropag
 
 TRAINED, NOISE, BATCH, STEPS, RATE = 600, 0.2, 64, 4000, 0.05
 GRID = ((0.05, 0.05), (0.05, 0.5), (0.2, 0.5), (0.5, 0.5))  # gamma and epsilon; B-GR has the first two
-PRODUCTS = 40  # Hessian-vector products behind the largest eigenvalue
 
 _Step = ForwardGradientRegularisation | BackwardGradientRegularisation | DoubleBackpropagation
 
@@ -121,22 +121,10 @@ def _fit(model: nn.Module, step: _Step, inputs: Tensor, labels: Tensor, batches:
 
 
 def _curvature(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return ‖∇L‖² and the largest eigenvalue of the Hessian of L, by the Lanczos iteration."""
-    parameters = list(model.parameters())
-    slopes = torch.autograd.grad(F.cross_entropy(model(inputs), labels), parameters, create_graph=True)
-    slope = torch.cat([each.flatten() for each in slopes])
-    start = torch.randn(len(slope), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    basis, products = [start / start.norm()], []
-    for _ in range(PRODUCTS):
-        turned = torch.autograd.grad(slope @ basis[-1].to(slope), parameters, retain_graph=True)
-        products.append(torch.cat([each.flatten() for each in turned]).double())
-        space = torch.stack(basis)
-        rest = products[-1]
-        for _ in range(2):  # once more, because rounding leaves a part
-            rest = rest - (space @ rest) @ space
-        basis.append(rest / rest.norm())
-    inside = torch.stack(basis[:-1]) @ torch.stack(products).T
-    return slope.detach().square().sum().item(), torch.linalg.eigvalsh((inside + inside.T) / 2)[-1].item()
+    """Return ‖∇L‖² and the largest eigenvalue of the Hessian of L."""
+    gradient = LossHessian(model, inputs, labels).gradient
+    assert gradient is not None
+    return gradient.square().sum().item(), hessian_eigenvalues(model, inputs, labels).values.item()
 
 
 def _name(direction: str, gamma: float, epsilon: float) -> str:

@@ -12,7 +12,7 @@ import trueline
 from trueline.measure import evaluate
 from trueline.numerics import Interval
 from trueline.steer import BetaSearch, search_beta
-from trueline.steering._geometry import ATTACK_STEPS, CURVATURE_STEPS, mean_of, paired_share, share_of
+from trueline.steering._geometry import ATTACK_STEPS, CURVATURE_STEPS, paired_share, share_of
 from trueline.steering._measured import Geometry
 from trueline.steering._options import SteeringOptions
 from trueline.steering._record import CurvePoint, Judgement, SteeringFindings
@@ -22,8 +22,8 @@ from trueline.subjects import Subject, inputs_of
 Progress = Callable[[int, int], None]
 Logits = Mapping[str, Float[Tensor, "N C"]]
 _MEASURED_BETAS = 8  # values of β at which the costly measures are taken
-_PER_SAMPLE = {"robust_accuracy": share_of, "normalised_curvature": mean_of}
-_PAIRED = {"robust_accuracy": paired_share, "normalised_curvature": mean_of}
+_PER_SAMPLE = {"robust_accuracy": share_of, "normalised_curvature": Interval.of_mean}
+_PAIRED = {"robust_accuracy": paired_share, "normalised_curvature": Interval.of_mean}
 
 
 class Meter:

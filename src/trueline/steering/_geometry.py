@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from trueline.data import Examples
 from trueline.models import Normalized
-from trueline.numerics import Interval, mean_interval, wilson_interval
+from trueline.numerics import Interval, wilson_interval
 from trueline.probe import normalised_curvature
 from trueline.robustness import apgd_ce, robust_accuracy
 from trueline.steering._options import SteeringOptions
@@ -132,17 +132,6 @@ def some_of(examples: Examples, count: int, seed: int) -> Examples:
     """
     chosen = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[:count]
     return examples.select(chosen.sort().values)
-
-
-def mean_of(values: Shaped[Tensor, " N"]) -> Interval:
-    """Return the mean of one value per sample and its 95 % Student interval.
-
-    Args:
-        values: (N,) values, N at least 1.
-    """
-    if len(values) < 2:
-        return Interval(values.double().mean().item(), float("-inf"), float("inf"))
-    return Interval(*mean_interval(values.double()))
 
 
 def share_of(hits: Shaped[Tensor, " N"]) -> Interval:
