@@ -14,7 +14,6 @@ from trueline.recipes import gradient_regularisation_digits
 def test_the_study_in_small(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.setattr(study, "STEPS", 3)
-    monkeypatch.setattr(study, "PRODUCTS", 3)
     before = torch.get_rng_state()
     experiment = gradient_regularisation_digits()
     found = experiment.measure(0)
@@ -44,4 +43,4 @@ def test_sharpness_is_the_largest_eigenvalue_of_the_whole_hessian(generator: tor
     squared, sharpness = study._curvature(model, inputs, labels)
     hessian = torch.autograd.functional.hessian(loss, at)
     assert squared == pytest.approx(torch.autograd.functional.jacobian(loss, at).square().sum().item())
-    assert sharpness == pytest.approx(torch.linalg.eigvalsh(hessian)[-1].item(), rel=1e-9)
+    assert sharpness == pytest.approx(torch.linalg.eigvalsh(hessian)[-1].item(), rel=1e-5)
