@@ -59,11 +59,23 @@ def test_geometry_is_part_of_the_numbers_the_words_and_the_page(tmp_path: Path) 
     assert "Temperature" in page
 
 
+def test_a_notebook_shows_the_geometry_too() -> None:
+    found = audit_model(_subject(), name="net")
+    shown = found._repr_mimebundle_()
+    assert "Linear pieces: " in shown["text/plain"]
+    assert "The geometry behind it" in shown["text/html"]
+    assert found.geometry is not None
+    for probed in found.geometry.measured:
+        assert probed.found is not None
+        assert all(f"{probed.title}: {number.title}" in shown["text/html"] for number in probed.found.numbers)
+
+
 def test_an_audit_of_predictions_alone_has_no_geometry(tmp_path: Path) -> None:
     subject = _subject()
     found = audit(subject.parts["test"].labels, logits=subject.parts["test"].inputs[:, :3])
     assert found.geometry is None
     assert "geometry" not in found.to_dict()
+    assert "The geometry behind it" not in found._repr_mimebundle_()["text/html"]
     assert 'id="geometry"' not in found.write_html(tmp_path / "audit.html").read_text()
 
 

@@ -90,6 +90,14 @@ def test_a_run_is_probed_and_its_page_lies_beside_it(run: Path) -> None:
     assert (run / "probe.html").is_file()
 
 
+def test_a_probed_run_cites_the_probes_beside_what_it_was_trained_with(run: Path) -> None:
+    _invoke("probe", run, *FEW)
+    cited = _invoke("cite", run).stdout
+    assert "Are All Linear Regions Created Equal?" in cited
+    assert "On Calibration of Modern Neural Networks" in cited
+    assert len(set(cited.splitlines())) == len(cited.splitlines())
+
+
 def test_json_holds_everything_and_writes_no_page_unasked(mine: Path) -> None:
     model = ("probe", "probed_by_tests:make", "--data", "probed_by_tests:data", *FEW, "--samples", 5)
     result = _invoke(*model, "--json", "--seed", 3)

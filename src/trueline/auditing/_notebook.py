@@ -11,6 +11,7 @@ from trueline.auditing._page_data import MAIN
 from trueline.contracts import import_optional
 from trueline.measure import MEASURES
 from trueline.page import MARKS, Chart, nats, points, span
+from trueline.probing import geometry_words
 
 _TEMPLATE = Path(__file__).parent / "_notebook.html.j2"
 _WIDTH = 300
@@ -37,12 +38,12 @@ def mimebundle(audit: Any) -> dict[str, str]:
     """Return an audit as text and, with the ``report`` extra, as HTML with inline pictures.
 
     Args:
-        audit: an :class:`Audit`; its title, models, comparisons, class names and verdict are read.
+        audit: an :class:`Audit`; its title, models, comparisons, class names, verdict and geometry are read.
 
     Returns:
         Text by MIME type: ``text/plain`` always, ``text/html`` where the charts can be drawn.
     """
-    bundle = {"text/plain": "\n\n".join(audit.verdict)}
+    bundle = {"text/plain": str(audit)}
     if all(importlib.util.find_spec(name) for name in ("altair", "jinja2", "vl_convert")):
         bundle["text/html"] = _html(audit)
     return bundle
@@ -67,6 +68,7 @@ def _html(audit: Any) -> str:
     page: str = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=audit.title, verdict=audit.verdict, models=views, measures=MEASURES, scores=MAIN,
         risk=(risk, markup(_svg(risk))), nats=nats, points=points, span=span,
+        geometry=None if audit.geometry is None else geometry_words(audit.geometry),
     )  # fmt: skip
     return page
 

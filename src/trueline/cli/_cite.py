@@ -15,19 +15,18 @@ def cite(
     run: Annotated[Path, typer.Argument(help="A run folder, or one that `trueline steer` wrote.")],
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print BibTeX entries.")] = False,
 ) -> None:
-    """Print the references of the methods, data and measures that a run used."""
+    """Print the references of the methods, data and measures that a run used, and of the probes run on it."""
     with plain_errors():
         references = _references(run)
     typer.echo("\n".join(reference.bibtex if bibtex else str(reference) for reference in references))
 
 
 def _references(run: Path) -> "list[Reference]":
+    from trueline.probing import probes_cited
     from trueline.report import references_of
     from trueline.steering import cited_by, is_steered
     from trueline.train import RunFolder
 
-    if not is_steered(run):
-        return references_of(RunFolder(run).config())
-    references, source = cited_by(run)
+    references, source = cited_by(run) if is_steered(run) else ([], run)
     trained = references_of(RunFolder(source).config()) if source is not None else []
-    return list(dict.fromkeys([*references, *trained]))
+    return list(dict.fromkeys([*references, *trained, *probes_cited(run)]))

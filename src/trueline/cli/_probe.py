@@ -52,7 +52,7 @@ def probe(
     if listed or model is None:
         _list(as_json=as_json)
         return
-    from trueline.probing import probe_subject, write_page
+    from trueline.probing import probe_subject, write_page, write_record
 
     with plain_errors():
         subject = subject_named(model, data, inputs, halves=False, seed=seed)
@@ -63,6 +63,8 @@ def probe(
         page = out or (None if as_json else _default_page(model))
         if page is not None:
             write_page(found, page)
+        if subject.run is not None and found.measured:
+            write_record(found, subject.run.path)
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:
