@@ -17,11 +17,15 @@ import trueline
 SOURCE = Path(trueline.__file__).parent
 
 FOUNDATION = {"contracts", "numerics"}
-METHODS = {"calibrate", "data", "measure", "models", "probe", "regularize", "robustness", "steer", "supervise"}
+METHODS = {
+    "calibrate", "counterfactual", "data", "explain", "measure", "models", "probe", "regularize", "robustness", "steer",
+    "supervise",
+}  # fmt: skip
 MAY_IMPORT = {
     **{group: set() for group in FOUNDATION},
     **{group: FOUNDATION | {"measure"} for group in METHODS},
     "measure": FOUNDATION,
+    "explain": FOUNDATION | {"measure", "steer"},  # what an attack follows in the place of ReLU is a steered twin
     "train": FOUNDATION | METHODS,
     "recipes": FOUNDATION | METHODS | {"train"},
     "page": FOUNDATION | {"measure"},

@@ -9,6 +9,7 @@ from trueline.contracts._check_steering import check_steering
 from trueline.contracts._check_target_builder import check_target_builder
 from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
 from trueline.contracts._cross_fit import cross_fit
+from trueline.contracts._explainer import Explainer
 from trueline.contracts._left_as_found import left_as_found
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._named_object import named_object
@@ -17,6 +18,7 @@ from trueline.contracts._output_layers import output_layers
 from trueline.contracts._plain_chart import ACCENT, NEUTRAL, distribution_chart, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
 from trueline.contracts._record import Record
+from trueline.contracts._samples import ClassValue, check_samples, chunks, class_values, default_generator, run_logits
 from trueline.contracts._target_builder import TargetBuilder
 from trueline.contracts._watched import watched
 
@@ -26,6 +28,8 @@ __all__ = [
     "SUM_TOLERANCE",
     "Calibrator",
     "Catalogue",
+    "ClassValue",
+    "Explainer",
     "Facts",
     "Record",
     "Reference",
@@ -35,10 +39,14 @@ __all__ = [
     "check_measure",
     "check_predictions",
     "check_probe",
+    "check_samples",
     "check_steering",
     "check_target_builder",
     "check_weight",
+    "chunks",
+    "class_values",
     "cross_fit",
+    "default_generator",
     "distribution_chart",
     "facts_of",
     "import_optional",
@@ -52,6 +60,7 @@ __all__ = [
     "read_probs",
     "read_top_label",
     "row_blocks",
+    "run_logits",
     "unknown_name",
     "watched",
 ]

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from trueline.contracts import Record, Reference, distribution_chart, method
+from trueline.contracts import Record, Reference, default_generator, distribution_chart, method
 from trueline.probe._loss_hessian import LossHessian
-from trueline.probe._samples import default_generator
 
 _FEWEST = 10  # batches before their spread is trusted
 

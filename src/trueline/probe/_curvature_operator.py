@@ -13,9 +13,16 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import import_optional, left_as_found, unknown_name
+from trueline.contracts import (
+    check_samples,
+    chunks,
+    class_values,
+    import_optional,
+    left_as_found,
+    run_logits,
+    unknown_name,
+)
 from trueline.probe._plain_batch_norm import PlainBatchNorm
-from trueline.probe._samples import check_samples, chunks, class_values, run_logits
 
 Loss = str | Callable[[Tensor, Tensor], Tensor]
 KEPT = 2 * 1024**3  # bytes

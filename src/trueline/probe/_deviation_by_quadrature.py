@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trueline.contracts import Record, distribution_chart, left_as_found, method
+from trueline.contracts import Record, check_samples, distribution_chart, left_as_found, method, run_logits
 from trueline.numerics import Interval
-from trueline.probe._samples import check_samples, run_logits
 from trueline.probe._trace_path import PAPER
 
 

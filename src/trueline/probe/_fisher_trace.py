@@ -11,10 +11,18 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
+from trueline.contracts import (
+    Record,
+    Reference,
+    check_samples,
+    chunks,
+    distribution_chart,
+    left_as_found,
+    method,
+    run_logits,
+)
 from trueline.numerics import Interval
 from trueline.probe._curvature_operator import chosen_parameters
-from trueline.probe._samples import check_samples, chunks, run_logits
 
 
 @dataclass(frozen=True, eq=False)

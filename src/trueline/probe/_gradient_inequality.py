@@ -13,9 +13,18 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
+from trueline.contracts import (
+    Record,
+    Reference,
+    check_samples,
+    chunks,
+    class_values,
+    distribution_chart,
+    left_as_found,
+    method,
+    run_logits,
+)
 from trueline.probe._operator_norm import linear_norm
-from trueline.probe._samples import check_samples, chunks, class_values, run_logits
 
 _CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 _APART = 1e-3  # relative difference that shows another way from the input to the output

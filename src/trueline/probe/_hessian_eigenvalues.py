@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from trueline.contracts import ACCENT, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, Record, Reference, default_generator, import_optional, method, plain_chart
 from trueline.numerics import lanczos_eigenpairs
 from trueline.probe._curvature_operator import CurvatureOperator
 from trueline.probe._gauss_newton import GaussNewton
 from trueline.probe._loss_hessian import LossHessian
-from trueline.probe._samples import default_generator
 
 Matrix = Literal["hessian", "gauss_newton"]
 MATRICES: Mapping[str, type[CurvatureOperator]] = {"hessian": LossHessian, "gauss_newton": GaussNewton}

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from trueline.contracts import Record, Reference, distribution_chart, method
+from trueline.contracts import Record, Reference, default_generator, distribution_chart, method
 from trueline.numerics import trace_estimate
 from trueline.probe._curvature_operator import layer_names
 from trueline.probe._hessian_eigenvalues import SAID, Matrix, operator_of
-from trueline.probe._samples import default_generator
 
 HUTCHINSON = Reference(
     authors="Michael F. Hutchinson",

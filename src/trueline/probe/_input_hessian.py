@@ -10,12 +10,21 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import Record, distribution_chart, left_as_found, method
+from trueline.contracts import (
+    Record,
+    check_samples,
+    chunks,
+    class_values,
+    default_generator,
+    distribution_chart,
+    left_as_found,
+    method,
+    run_logits,
+)
 from trueline.numerics import KrylovSpace
 from trueline.probe._derivative_norms import hessian_product, input_gradient
 from trueline.probe._hessian_eigenvalues import LANCZOS
 from trueline.probe._hessian_trace import HUTCHINSON
-from trueline.probe._samples import check_samples, chunks, class_values, default_generator, run_logits
 
 _TOLERANCE = 1e-3  # residual of an eigenvector, relative to the larger end of its sample, that counts as convergence
 

@@ -10,11 +10,20 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import Record, Reference, check_predictions, distribution_chart, left_as_found, method
+from trueline.contracts import (
+    Record,
+    Reference,
+    check_predictions,
+    check_samples,
+    chunks,
+    default_generator,
+    distribution_chart,
+    left_as_found,
+    method,
+)
 from trueline.numerics import Interval
 from trueline.probe._jacobian_rows import JacobianRows
 from trueline.probe._operator_norm import operator_norm
-from trueline.probe._samples import check_samples, chunks, default_generator
 
 _EXACT_ROWS = 200  # rows of a Jacobian whose products are all formed
 _TOLERANCE = 1e-4  # residual of the largest squared singular value, relative to it

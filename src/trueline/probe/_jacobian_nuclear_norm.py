@@ -8,9 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
+from trueline.contracts import (
+    Record,
+    Reference,
+    check_samples,
+    chunks,
+    distribution_chart,
+    left_as_found,
+    method,
+    run_logits,
+)
 from trueline.numerics import Interval
-from trueline.probe._samples import check_samples, chunks, run_logits
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
-from trueline.probe._samples import run_logits
+from trueline.contracts import run_logits
 
 _HELD_ENTRIES = 2**25  # of all rows of the samples that are worked on
 _BACKWARD_ROWS = 2048  # rows of samples times classes that one backward pass carries at most

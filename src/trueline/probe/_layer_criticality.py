@@ -13,17 +13,19 @@ from trueline.contracts import (
     Reference,
     check_labels,
     check_predictions,
+    check_samples,
+    default_generator,
     left_as_found,
     method,
     read_hits,
     read_log_probs,
+    run_logits,
     unknown_name,
 )
 from trueline.probe._earlier_weights import drawn_weights, weights_of_state
 from trueline.probe._filter_bias import ARRANGEMENTS
 from trueline.probe._layer_criticality_record import LayerCriticality, LayerLoss
 from trueline.probe._paired_intervals import drop_interval, rise_interval
-from trueline.probe._samples import check_samples, default_generator, run_logits
 from trueline.probe._settled_batch_norm import batch_norms_after, running_order, settled
 from trueline.probe._weight_layers import WeightLayer, sees_one_pixel, weight_layers
 

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
-from trueline.contracts import ACCENT, Record, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, Record, default_generator, import_optional, method, plain_chart
 from trueline.probe._curvature_operator import layer_names
 from trueline.probe._hessian_eigenvalues import LANCZOS, SAID, Matrix, hessian_eigenvalues
 from trueline.probe._hessian_trace import HUTCHINSON, hessian_trace
-from trueline.probe._samples import default_generator
 
 
 @dataclass(frozen=True, eq=False)

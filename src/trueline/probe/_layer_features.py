@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from trueline.contracts import check_labels, check_predictions, output_layers, unknown_name, watched
-from trueline.probe._samples import chunks, run_logits
+from trueline.contracts import check_labels, check_predictions, chunks, output_layers, run_logits, unknown_name, watched
 
 
 def head_name(model: nn.Module, inputs: Float[Tensor, "N *shape"]) -> str:

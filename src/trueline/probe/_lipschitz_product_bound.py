@@ -10,10 +10,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import NEUTRAL, Record, Reference, import_optional, left_as_found, method, plain_chart
+from trueline.contracts import (
+    NEUTRAL,
+    Record,
+    Reference,
+    check_samples,
+    import_optional,
+    left_as_found,
+    method,
+    plain_chart,
+    run_logits,
+)
 from trueline.probe._lipschitz_watch import LipschitzLayer, LipschitzWatch
 from trueline.probe._operator_norm import TOLERANCE
-from trueline.probe._samples import check_samples, run_logits
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,14 +9,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from trueline.contracts import Reference, left_as_found, method
+from trueline.contracts import Reference, check_samples, chunks, default_generator, left_as_found, method, run_logits
 from trueline.probe._clean_and_noisy import clean_and_noisy, mean_if_any
 from trueline.probe._colour_jitter import draw_colour_jitters
 from trueline.probe._image_paths import ImagePath
 from trueline.probe._loss_sharpness_record import LossSharpness
 from trueline.probe._path_integral import path_profile
 from trueline.probe._point_metric import Metric, PointMetric
-from trueline.probe._samples import check_samples, chunks, default_generator, run_logits
 from trueline.probe._shift_path import ShiftPath
 from trueline.probe._svd_path import SVDPath
 from trueline.probe._tangent_hessian import Of, distances

@@ -8,11 +8,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trueline.contracts import Reference, check_labels, left_as_found, method, row_blocks, unknown_name
+from trueline.contracts import Reference, check_labels, check_samples, left_as_found, method, row_blocks, unknown_name
 from trueline.probe._features_and_head import check_features, head_rows
 from trueline.probe._layer_features import head_name, layer_features
 from trueline.probe._neural_collapse_record import NeuralCollapse
-from trueline.probe._samples import check_samples
 from trueline.probe._simplex_fit import simplex_fit
 
 _PAPYAN = Reference(

@@ -9,10 +9,20 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import Record, Reference, distribution_chart, left_as_found, method
+from trueline.contracts import (
+    Record,
+    Reference,
+    check_samples,
+    chunks,
+    class_values,
+    default_generator,
+    distribution_chart,
+    left_as_found,
+    method,
+    run_logits,
+)
 from trueline.numerics import Interval
 from trueline.probe._derivative_norms import DerivativeNorms, derivative_norms
-from trueline.probe._samples import check_samples, chunks, class_values, default_generator, run_logits
 
 _EPSILON = 1e-6  # added to the gradient norm
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trueline.contracts import watched
+from trueline.contracts import run_logits, watched
 from trueline.numerics import ChannelMoments
-from trueline.probe._samples import run_logits
 from trueline.probe._weight_layers import weight_layers
 
 

@@ -10,9 +10,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import Record, Reference, left_as_found, method
+from trueline.contracts import Record, Reference, check_samples, left_as_found, method
 from trueline.probe._convex_cells import Cells, cross
-from trueline.probe._samples import check_samples
 from trueline.probe._slice_chart import slice_chart
 from trueline.probe._slice_mesh import SliceMesh
 from trueline.probe._slice_pieces import Piece, Room, trace_polygon

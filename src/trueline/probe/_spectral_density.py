@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from trueline.contracts import ACCENT, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, Record, Reference, default_generator, import_optional, method, plain_chart
 from trueline.numerics import lanczos_quadrature
 from trueline.probe._hessian_eigenvalues import SAID, Matrix, operator_of
-from trueline.probe._samples import default_generator
 
 _BEYOND = 5  # standard deviations of the smoothing that the grid goes beyond the outermost nodes
 _GRID = 1001  # smallest number of points

@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import check_labels, check_predictions
-from trueline.probe._samples import class_values
+from trueline.contracts import check_labels, check_predictions, class_values
 
 Of = Literal["loss", "logits", "probs", "log_probs", "target_logit"]
 Quantity = Callable[[Tensor], Tensor]

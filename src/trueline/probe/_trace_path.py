@@ -8,12 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from trueline.contracts import Reference, left_as_found, method
+from trueline.contracts import Reference, check_samples, left_as_found, method
 from trueline.numerics import Interval
 from trueline.probe._absolute_deviation import absolute_deviation
 from trueline.probe._mesh import TooManyPointsError
 from trueline.probe._path_trace import PathTrace
-from trueline.probe._samples import check_samples
 from trueline.probe._segment_mesh import SegmentMesh
 from trueline.probe._traced_tensor import TracedTensor
 

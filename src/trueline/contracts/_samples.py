@@ -1,20 +1,27 @@
-"""What every probe asks of the model and the samples it is given."""
+"""What every method that runs a model on samples asks of both."""
 
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trueline.contracts import check_labels, check_predictions
+from trueline.contracts._checks import check_labels, check_predictions
+
+ClassValue = Literal["loss", "logit", "log_probability", "margin"]
+"""A scalar of a sample with a class; see :func:`class_values`."""
 
 
 def check_samples(
-    model: nn.Module, inputs: Tensor, labels: Tensor | None = None, chunk_size: int | None = None
+    model: nn.Module,
+    inputs: Shaped[Tensor, "..."],
+    labels: Shaped[Tensor, "..."] | None = None,
+    chunk_size: int | None = None,
 ) -> None:
-    """Refuse what no probe can work with.
+    """Refuse what no measurement of a model can work with.
 
     Args:
         model: must be a module whose samples do not depend on each other.
@@ -69,30 +76,49 @@ def run_logits(model: nn.Module, inputs: Float[Tensor, "B *shape"]) -> Float[Ten
 
 
 def class_values(
-    outputs: Float[Tensor, "B *C"], labels: Int64[Tensor, " B"] | None, of: Literal["loss", "logit"]
+    outputs: Float[Tensor, "B *C"], labels: Int64[Tensor, " B"] | None, of: ClassValue
 ) -> Float[Tensor, " B"]:
     """Return a scalar of each sample that can be differentiated.
 
     Args:
         outputs: (B, C) logits, or (B,) or (B, 1) log-odds of class 1 of two.
         labels: (B,) classes, or None for the predicted ones.
-        of: ``"loss"``, the cross-entropy of the label in nats, float64; or ``"logit"``, the logit of its class, for
-            two classes in one number that number.
+        of: ``"loss"``, the cross-entropy of the label in nats, float64; ``"log_probability"``, its negative;
+            ``"logit"``, the logit of the class, for two classes in one number that number; or ``"margin"``, the logit
+            of the class minus the largest of the others.
+
+    Returns:
+        (B,) the scalars.
+
+    Raises:
+        ValueError: if ``of`` has another value, or a label is no class.
+
+    Example:
+        >>> logits = torch.tensor([[2.0, 0.5, 1.0]])
+        >>> class_values(logits, torch.tensor([0]), "margin").item()
+        1.0
     """
+    if of not in get_args(ClassValue):
+        raise ValueError(f"of must be one of {', '.join(map(repr, get_args(ClassValue)))}, got {of!r}")
     logits = check_predictions(logits=outputs)
     if labels is None:
         labels = logits.detach().argmax(dim=1)
     else:
         labels = labels.to(logits.device)
         check_labels(labels, *logits.shape)
-    if of == "loss":
-        return F.cross_entropy(logits.double(), labels, reduction="none")
-    if outputs.numel() == len(outputs):  # one number says it all: the logit of class 0 would be a constant
+    if of in ("loss", "log_probability"):
+        loss = F.cross_entropy(logits.double(), labels, reduction="none")
+        return loss if of == "loss" else -loss
+    if of == "logit" and outputs.numel() == len(outputs):  # the logit of class 0 would be a constant
         return outputs.reshape(-1)
-    return logits.gather(1, labels[:, None]).squeeze(1)
+    chosen = logits.gather(1, labels[:, None]).squeeze(1)
+    if of == "logit":
+        return chosen
+    others = logits.scatter(1, labels[:, None], -math.inf)
+    return chosen - others.amax(dim=1)
 
 
-def chunks(size: int | None, *tensors: Tensor | None) -> list[tuple[int, list[Tensor | None]]]:
+def chunks(size: int | None, *tensors: Shaped[Tensor, "N ..."] | None) -> list[tuple[int, list[Tensor | None]]]:
     """Return the rows of tensors in chunks, each with the number of its first row.
 
     Args:
@@ -108,7 +134,7 @@ def chunks(size: int | None, *tensors: Tensor | None) -> list[tuple[int, list[Te
 
 
 def default_generator(generator: torch.Generator | None) -> torch.Generator:
-    """Return the generator, or one seeded with 0, so that a probe gives the same answer twice.
+    """Return the generator, or one seeded with 0, so that the same call gives the same answer.
 
     Args:
         generator: the caller's, or None.
