@@ -82,7 +82,7 @@ def test_maps_that_are_not_one_a_sample_or_not_finite_are_refused() -> None:
     inputs = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="one map for each sample"):
         attribute(nn.Linear(2, 2), inputs, explainer=lambda model, x, target: x[:1])
-    with pytest.raises(ValueError, match="sample 0 by Foreign.* is not finite"):
+    with pytest.raises(ValueError, match=r"sample 0 by Foreign.* is not finite"):
         attribute(nn.Linear(2, 2), inputs, explainer=lambda model, x, target: x / 0)
     with pytest.raises(TypeError, match="must return a tensor"):
         attribute(nn.Linear(2, 2), inputs, explainer=lambda model, x, target: "map")
