@@ -1,14 +1,15 @@
-"""What every benchmark shares: interleaved timing, a record of the environment, and the result file."""
+"""What every benchmark shares: interleaved timing, growth of cost, a record of the environment, the result file."""
 
 import json
+import math
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -44,6 +45,61 @@ def compare(contestants: Mapping[str, Callable[[], object]], *, repeats: int = 7
         }
         for name, times in seconds.items()
     }
+
+
+class Growth(TypedDict):
+    """How time grows with one size: the fitted exponent and the points, each with ``size`` and ``seconds``."""
+
+    exponent: float
+    points: list[dict[str, float]]
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """Return the slope of the line of least squares through the logarithms.
+
+    Args:
+        sizes: positive.
+        seconds: one for each size.
+    """
+    x, y = ([math.log(value) for value in values] for values in (sizes, seconds))
+    mean_x, mean_y = statistics.mean(x), statistics.mean(y)
+    spread = sum((a - mean_x) ** 2 for a in x)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
+
+
+def growth_chart(growth: Mapping[str, Growth], path: Path, title: str) -> Path:
+    """Draw time against each size on log-log axes with the fitted line, and return the picture's path.
+
+    Args:
+        growth: by what grows.
+        path: of an SVG file.
+        title: of the axis of time.
+    """
+    import altair as alt
+    import vl_convert
+
+    charts = []
+    for name, found in growth.items():
+        points = [{"size": point["size"], "seconds": point["seconds"]} for point in found["points"]]
+        middle = [statistics.fmean(math.log(point[key]) for point in points) for key in ("size", "seconds")]
+        line = [
+            {"size": size, "seconds": math.exp(middle[1] + found["exponent"] * (math.log(size) - middle[0]))}
+            for size in (points[0]["size"], points[-1]["size"])
+        ]
+        x = alt.X("size:Q", scale=alt.Scale(type="log", nice=False), title=name)
+        y = alt.Y("seconds:Q", scale=alt.Scale(type="log", nice=False), title=title)
+        drawn = alt.Chart(alt.Data(values=line)).mark_line(color="#808080", strokeDash=[4, 4]).encode(x=x, y=y)
+        seen = alt.Chart(alt.Data(values=points)).mark_point(filled=True, size=50, color="#3b82c4").encode(x=x, y=y)
+        charts.append(
+            (drawn + seen).properties(width=240, height=180, title=f"time grows as size^{found['exponent']:.2f}")
+        )
+    grey = dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), "#808080")
+    sheet = alt.concat(*charts, columns=2, background="transparent").configure_axis(**grey, gridOpacity=0.2)
+    picture: str = vl_convert.vegalite_to_svg(
+        sheet.configure_title(color="#808080").configure_view(stroke=None).to_json()
+    )
+    path.write_text(picture)
+    return path
 
 
 def environment(*packages: str) -> dict[str, Any]:

@@ -10,11 +10,10 @@ published exact method, needs graph-tool, which cannot be installed from PyPI.
 
 import argparse
 import itertools
-import math
 from pathlib import Path
 
 import torch
-from _harness import compare, write
+from _harness import Growth, compare, exponent, growth_chart, write
 from torch import Tensor, nn
 
 from trueline.probe import SlicePartition, slice_partition
@@ -112,24 +111,24 @@ def main() -> None:
 
     torch.manual_seed(0)
     rows = {name: measured(name, mlp(widths), options.side) for name, widths in WIDTHS.items()}
-    # The slope of the line through the logarithms of regions and seconds.
-    x = torch.tensor([math.log(row["regions"]) for row in rows.values()])
-    y = torch.tensor([math.log(row["times"]["slice_partition"]["median"]) for row in rows.values()])
-    exponent = (((x - x.mean()) * (y - y.mean())).sum() / ((x - x.mean()) ** 2).sum()).item()
-    print(f"time grows with the number of regions to the power {exponent:.2f}")
+    points = [{"size": row["regions"], "seconds": row["times"]["slice_partition"]["median"]} for row in rows.values()]
+    slope = exponent([point["size"] for point in points], [point["seconds"] for point in points])
+    print(f"time grows with the number of regions to the power {slope:.2f}")
 
     images = ConvNet().double()
     corners = 0.01 * torch.randn(3, 3, 8, 8, dtype=torch.float64)
     times = compare({"slice_partition": lambda: slice_partition(images, corners)}, repeats=3)
     regions = len(slice_partition(images, corners).area)
     print(f"ConvNet       {regions:8,} regions in {times['slice_partition']['median']:.3f} s")
+    grown: dict[str, Growth] = {"regions of the plane": {"exponent": slope, "points": points}}
     payload = {
         "grid": f"{options.side} x {options.side}",
-        "exponent": exponent,
+        "growth": grown,
         "networks": rows,
         "convnet": {"regions": regions, "times": times},
     }
-    print(f"written to {write('slice_partition', payload, out=options.out)}")
+    path = write("slice_partition", payload, out=options.out)
+    print(f"written to {path} and {growth_chart(grown, path.with_suffix('.svg'), 'seconds')}")
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 Peers, written as one would write them first: 10,000 samples whose activation patterns are compared, neighbour by
 neighbour; and the march, one forward pass with a derivative a region, to the nearest root of all pre-activations. All
 three run in double precision. The boundaries of the march must be ours; sampling must never find a change of pattern
-where we have no boundary, and what it misses is counted. Then the time of ours alone is measured against the number of
-regions, the width, the depth and the size of the input, with exponents fitted on a log-log scale.
+where we have no boundary, and what it misses is counted. One segment at a time, and for the small MLP also 64 in one
+call against the peers' loop over them. Then the time of ours alone is measured against the number of regions, the
+width, the depth and the size of the input, with exponents fitted on a log-log scale and drawn.
 
     python benchmarks/trace_segment.py [--repeats 5] [--out PATH]
 """
 
 import argparse
 import copy
-import math
 import sys
 import time
 import warnings
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from _harness import compare, write
+from _harness import Growth, compare, exponent, growth_chart, write
 from torch import Tensor, nn
 
 from trueline.models import MLP, ConvNet, resnet20
@@ -109,6 +109,45 @@ def measured(name: str, model: nn.Module, shape: tuple[int, ...], regions: int, 
     }
 
 
+def measured_together(model: nn.Module, shape: tuple[int, ...], regions: int, segments: int) -> dict[str, object]:
+    """Trace many segments in one call against the loop over them."""
+    wide = copy.deepcopy(model).double()
+    start, end = segment_with(model, shape, regions)
+    length = float((end - start).norm())
+    generator = torch.Generator().manual_seed(1)
+    starts, directions = (torch.randn(segments, *shape, generator=generator) for _ in range(2))
+    ends = starts + length * directions / directions.flatten(1).norm(dim=1).view(-1, *[1] * len(shape))
+    found: dict[str, list[int]] = {}
+
+    def ours() -> None:
+        found["ours"] = trace_segment(model, starts, ends).crossings.tolist()
+
+    def sampling() -> None:
+        pairs = zip(starts.double(), ends.double(), strict=True)
+        found["sampling"] = [int(sampled_changes(wide, *pair).sum()) for pair in pairs]
+
+    def marching() -> None:
+        found["marching"] = [len(marching_breakpoints(wide, *pair)) for pair in zip(starts, ends, strict=True)]
+
+    times = compare({"trueline.probe.trace_segment": ours, "sampling": sampling, "marching": marching}, repeats=1)
+    if found["ours"] != found["marching"]:
+        raise AssertionError("the march finds other boundaries on some segment")
+    ratios = {peer: times[peer]["ratio"] for peer in GOALS}
+    print(
+        f"{segments} segments of {sum(found['ours']) / segments:.0f} boundaries in one call, "
+        f"{1e3 * times['trueline.probe.trace_segment']['median'] / segments:.2f} ms each; sampling "
+        f"{ratios['sampling']:.0f} times as long, marching {ratios['marching']:.0f} times"
+    )
+    return {
+        "segments": segments,
+        "boundaries": sum(found["ours"]),
+        "changes_seen_by_sampling": sum(found["sampling"]),
+        "boundaries_of_the_march": sum(found["marching"]),
+        "times": times,
+        "goal_met": {peer: ratios[peer] >= goal for peer, goal in GOALS.items()},
+    }
+
+
 def seconds(model: nn.Module, start: Tensor, end: Tensor, repeats: int) -> float:
     times = []
     for _ in range(repeats + 1):
@@ -118,15 +157,7 @@ def seconds(model: nn.Module, start: Tensor, end: Tensor, repeats: int) -> float
     return sorted(times[1:])[len(times[1:]) // 2]
 
 
-def exponent(sizes: list[float], times: list[float]) -> float:
-    """Return the slope of the line of least squares through the logarithms."""
-    x, y = ([math.log(value) for value in values] for values in (sizes, times))
-    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
-    spread = sum((a - mean_x) ** 2 for a in x)
-    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
-
-
-def growth(repeats: int) -> dict[str, object]:
+def growth(repeats: int) -> dict[str, Growth]:
     """Measure the time against one size after the other."""
     rows: dict[str, list[tuple[float, int, float]]] = {}
 
@@ -140,7 +171,7 @@ def growth(repeats: int) -> dict[str, object]:
         ends = segment_with(fixed, (64,), regions)
         kinks = int(trace_segment(fixed, ends[0][None], ends[1][None]).crossings)
         add("regions (MLP 64-512-512-512)", kinks, fixed, *ends)
-    for width in (64, 128, 256, 512, 1024, 2048):
+    for width in (128, 256, 512, 1024, 2048):
         model = MLP((64,), 10, hidden=(width, width)).eval()
         add("width (MLP of two layers, 200 regions)", width, model, *segment_with(model, (64,), 200))
     for depth in (1, 2, 4, 8, 16):
@@ -149,7 +180,7 @@ def growth(repeats: int) -> dict[str, object]:
     for side in (8, 16, 32, 64):
         model = ConvNet((3, side, side), 10, width=8).eval()
         add("pixels (ConvNet of width 8, 200 regions)", side * side, model, *segment_with(model, (3, side, side), 200))
-    found: dict[str, object] = {}
+    found: dict[str, Growth] = {}
     for name, points in rows.items():
         slope = exponent([size for size, _, _ in points], [spent for _, _, spent in points])
         print(f"time against {name}: exponent {slope:.2f}; {[f'{1e3 * spent:.0f} ms' for _, _, spent in points]}")
@@ -178,13 +209,18 @@ def main() -> None:
     ):
         for regions in sizes:
             rows[f"{name}, {regions} regions"] = measured(name, make().eval(), shape, regions, repeats)
+    small = MLP((64,), 10, hidden=(256, 256)).eval()
+    rows["MLP 64-256-256-10, 64 segments of 100 regions"] = measured_together(small, (64,), 100, 64)
+    grown = growth(options.repeats)
     payload = {
         "samples": SAMPLES,
         "goals": {peer: f"{goal:g} times as fast" for peer, goal in GOALS.items()},
         "networks": rows,
-        "growth": growth(options.repeats),
+        "growth": grown,
     }
-    print(f"written to {write('trace_segment', payload, out=options.out)}")
+    path = write("trace_segment", payload, out=options.out)
+    picture = growth_chart(grown, path.with_suffix(".svg"), "seconds a segment")
+    print(f"written to {path} and {picture}")
 
 
 if __name__ == "__main__":

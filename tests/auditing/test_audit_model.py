@@ -17,7 +17,7 @@ NAMES = ("zero", "one", "two")
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     few = ("jacobian", "regions", "arrangement")
-    monkeypatch.setattr("trueline.probing._run.PROBES", {name: PROBES[name] for name in few})
+    monkeypatch.setattr("trueline.auditing._audit_model.PROBES", {name: PROBES[name] for name in few})
 
 
 def _subject(outputs: int = 3, *shape: int) -> Subject:

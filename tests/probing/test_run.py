@@ -166,13 +166,12 @@ def test_a_single_output_is_the_log_odds_of_two_classes() -> None:
     assert {sharp.prediction for sharp in found["jacobian"].sharpest} <= {"even", "odd"}
 
 
-def test_a_probe_that_raises_does_not_lose_the_others(vectors: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_that_raises_does_not_lose_the_others(vectors: Subject) -> None:
     def fail(setting: Setting, batch: Batch, count: int) -> Measured:
         raise RuntimeError("no room.")
 
     broken = {**PROBES, "jacobian": replace(PROBES["jacobian"], measure=fail)}
-    monkeypatch.setattr("trueline.probing._run.PROBES", broken)
-    found = probe_subject(vectors, ["jacobian", "regions"], samples=3)
+    found = probe_subject(vectors, ["jacobian", "regions"], catalogue=broken, samples=3)
     assert [probe.name for probe in found.measured] == ["regions"]
     (lost,) = found.left_out
     assert lost.failed
@@ -226,13 +225,11 @@ def test_few_samples_are_of_every_class_where_that_is_asked_for(setting: Setting
 
 @pytest.mark.parametrize("per_sample", [0.01, 0.5, 3.0, 20.0])
 @pytest.mark.parametrize("once", [0.0, 4.0])
-def test_the_limit_is_overrun_by_one_trial_at_most(
-    vectors: Subject, monkeypatch: pytest.MonkeyPatch, per_sample: float, once: float
-) -> None:
+def test_the_limit_is_overrun_by_one_trial_at_most(vectors: Subject, per_sample: float, once: float) -> None:
     clock = Clock()
     entry = _timed(clock, per_sample, once, samples=40, pilot=2)
-    monkeypatch.setattr("trueline.probing._run.PROBES", {f"probe{k}": entry for k in range(8)})
-    found = probe_subject(vectors, minutes=1.0, clock=clock)
+    catalogue = {f"probe{k}": entry for k in range(8)}
+    found = probe_subject(vectors, catalogue=catalogue, minutes=1.0, clock=clock)
     trial = once + 2 * per_sample
     assert clock.now <= 60 + trial
     assert found.seconds == clock.now
@@ -244,11 +241,10 @@ def test_the_limit_is_overrun_by_one_trial_at_most(
     assert "within a limit of 1 minute" in probing_verdict(found)[-1]
 
 
-def test_time_that_one_probe_leaves_goes_to_the_others(vectors: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_that_one_probe_leaves_goes_to_the_others(vectors: Subject) -> None:
     clock = Clock()
     cheap, dear = _timed(clock, 0.01, samples=40), _timed(clock, 1.0, samples=60, pilot=3)
-    monkeypatch.setattr("trueline.probing._run.PROBES", {"cheap": cheap, "dear": dear})
-    found = probe_subject(vectors, minutes=1.0, clock=clock)
+    found = probe_subject(vectors, catalogue={"cheap": cheap, "dear": dear}, minutes=1.0, clock=clock)
     assert [probe.used for probe in found.probes] == [40, 45]  # not the 22 that half the time would give
     assert [probe.shortened for probe in found.probes] == [False, True]
     assert found.probes[1].basis == "45 of 60 test samples, 60 were wanted"

@@ -12,7 +12,7 @@ from trueline.auditing._audit import Audit, audit_predictions
 from trueline.contracts import left_as_found
 from trueline.data import Examples
 from trueline.predictions import PredictionSet, from_arrays, read_predictions
-from trueline.probing import probe_subject
+from trueline.probing import PROBES, probe_subject
 from trueline.subjects import Subject, inputs_of
 
 _AT_ONCE = 256
@@ -77,6 +77,7 @@ def audit_model(
     geometry = probe_subject(
         subject,
         what,
+        catalogue=PROBES,
         split=None if split == "test" else split,
         minutes=max(left, 1e-9),  # with no time left, every probe says that it was up
         seed=seed,

@@ -2,7 +2,7 @@
 
 from trueline.probing._catalogue import PROBES, ProbeEntry
 from trueline.probing._page import GEOMETRY, GEOMETRY_STYLE, geometry_words, write_page
-from trueline.probing._records import Measured, Number, Probed, ProbingFindings, Sharp
+from trueline.probing._records import Exhibit, Measured, Number, Probed, ProbingFindings, Sharp
 from trueline.probing._references import PROBED_RECORD, probes_cited, write_record
 from trueline.probing._run import probe_subject
 from trueline.probing._setting import Batch, Setting
@@ -14,6 +14,7 @@ __all__ = [
     "PROBED_RECORD",
     "PROBES",
     "Batch",
+    "Exhibit",
     "Measured",
     "Number",
     "ProbeEntry",

@@ -23,7 +23,7 @@ class ProbeEntry:
     Args:
         title: what a reader calls it.
         question: what it answers, in one plain sentence.
-        methods: the functions of ``trueline.probe`` that it calls.
+        methods: the functions that it calls.
         measure: from the model, the samples and their number (or that of regions) to the result.
         samples: how many it takes by default, or how many regions.
         needs: what the model or the samples must have, in words; empty for nothing.
@@ -32,6 +32,7 @@ class ProbeEntry:
         pilot: how many it is tried on first where time is limited.
         of_training: whether it is about the samples that the model was trained on, and takes these where known.
         balanced: whether few samples are to be of as many classes as can be.
+        told: whether the verdict repeats the first sentence of what it found.
     """
 
     title: str
@@ -45,6 +46,7 @@ class ProbeEntry:
     pilot: int = 2
     of_training: bool = False
     balanced: bool = False
+    told: bool = False
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -65,6 +67,7 @@ PROBES: Mapping[str, ProbeEntry] = {
         (probe.input_jacobian_norm,),
         _sensitivity.jacobian,
         pilot=16,
+        told=True,
     ),
     "sharpness": ProbeEntry(
         "Sharpness of the loss",
@@ -73,6 +76,7 @@ PROBES: Mapping[str, ProbeEntry] = {
         _bending.sharpness,
         of_training=True,
         pilot=8,
+        told=True,
     ),
     "bound": ProbeEntry(
         "Guaranteed bound",
@@ -136,6 +140,7 @@ PROBES: Mapping[str, ProbeEntry] = {
         _pieces.regions,
         samples=6,
         pilot=2,
+        told=True,
     ),
     "nuclear": ProbeEntry(
         "Directions of change",

@@ -1,5 +1,6 @@
 """The charts of a probed model, which are those of its records, made to fit a page."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -34,20 +35,21 @@ _LEGEND = {"labelColor": "var(--ink-soft)", "titleColor": "var(--ink-soft)", "ti
 _UNDRAWN = {"hessian_eigenvalues"}  # a single point
 
 
-def charts_of(records: dict[str, Record]) -> list[Chart]:
+def charts_of(records: Mapping[str, Record], titles: Mapping[str, str]) -> list[Chart]:
     """Draw the records of one probe.
 
     Args:
         records: by the name of the function that returned each.
+        titles: headings for functions that are not of ``trueline.probe``.
 
     Returns:
         One chart for each record that says more than its numbers.
     """
-    return [_chart(name, record) for name, record in records.items() if name not in _UNDRAWN]
+    titled = {**_TITLES, **titles}
+    return [_chart(titled.get(name, name), record) for name, record in records.items() if name not in _UNDRAWN]
 
 
-def _chart(name: str, record: Record) -> Chart:
-    title = _TITLES.get(name, name)
+def _chart(title: str, record: Record) -> Chart:
     described = f"{title}. {str(record).splitlines()[0]}"
     if isinstance(record, SlicePartition):
         return Chart(title, described, _as_drawn(record.plot()))

@@ -19,12 +19,23 @@ GEOMETRY_STYLE = GEOMETRY / "_geometry.css"
 _KINDS = {"measured": "", "estimate": "estimate", "bound": "bound", "if by chance": "if by chance"}
 
 
-def write_page(found: ProbingFindings, path: str | Path) -> Path:
+_PREFACE = (
+    "Distances are Euclidean and in the unit of the inputs as the model is given them. Intervals speak of these "
+    "samples, not of another training run. An estimate follows from what was measured by an approximation; a bound "
+    "holds for certain."
+)
+
+
+def write_page(
+    found: ProbingFindings, path: str | Path, *, about: str = "The geometry", preface: str = _PREFACE
+) -> Path:
     """Write the page: one HTML file that opens offline.
 
     Args:
         found: everything that was found.
         path: the file; replaced as a whole if it exists.
+        about: the heading without the model's name, such as ``"The geometry"``.
+        preface: what a reader must know before all numbers.
 
     Returns:
         The path.
@@ -33,7 +44,7 @@ def write_page(found: ProbingFindings, path: str | Path) -> Path:
         ImportError: if the ``report`` extra is not installed.
     """
     path = Path(path)
-    write_atomically(path, _page(found))
+    write_atomically(path, _page(found, about, preface))
     return path
 
 
@@ -54,10 +65,11 @@ def geometry_words(found: ProbingFindings) -> dict[str, Any]:
     }
 
 
-def _page(found: ProbingFindings) -> str:
+def _page(found: ProbingFindings, about: str, preface: str) -> str:
     words = {
         "kind": "probes",
-        "title": f"The geometry of {found.name}",
+        "title": f"{about} of {found.name}",
+        "preface": preface,
         "written": f"{len(found.measured)} of {len(found.probes)} probes",
         "geometry": geometry_words(found),
         "settings": _settings(found),
@@ -77,7 +89,15 @@ def _view(probe: Probed) -> dict[str, Any]:
         "seconds": seconds_text(probe.seconds),
         "sentences": found.sentences,
         "notes": found.notes,
-        "charts": charts_of(dict(found.records)),
+        "charts": charts_of(found.records, found.titles),
+        "exhibits": [
+            {
+                "title": exhibit.title,
+                "pictures": {caption: png_uri(picture) for caption, picture in exhibit.pictures.items()},
+                "facts": exhibit.facts,
+            }
+            for exhibit in found.exhibits
+        ],
         "drawn": "slice_partition" in found.records,
         "numbers": [_row(number) for number in found.numbers],
         "split": _split(probe),

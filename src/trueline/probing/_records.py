@@ -55,6 +55,21 @@ class Sharp:
 
 
 @dataclass(frozen=True, eq=False)
+class Exhibit:
+    """One sample with pictures beside each other, such as the sample itself and maps of it.
+
+    Args:
+        title: what it is an example of.
+        pictures: (1 or 3, H, W) pixels in 0..255 by their captions; may be empty.
+        facts: short texts by what they are.
+    """
+
+    title: str
+    pictures: Mapping[str, UInt8[Tensor, "channels H W"]] = field(repr=False)
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
 class Measured:
     """What the functions of one probe returned, and what that says to a reader.
 
@@ -66,6 +81,8 @@ class Measured:
         sharpest: the samples with the largest values, descending; empty where there are none per sample.
         split: means of the same values where labels are right and wrong; None where none is known to be wrong.
         notes: what a reader must know about how it was measured.
+        exhibits: samples to look at.
+        titles: headings of the charts of ``records``, for functions that are not of ``trueline.probe``.
     """
 
     records: Mapping[str, Record]
@@ -75,6 +92,8 @@ class Measured:
     sharpest: tuple[Sharp, ...] = ()
     split: CleanAndNoisy | None = None
     notes: tuple[str, ...] = ()
+    exhibits: tuple[Exhibit, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +101,7 @@ class Probed:
     """One probe of a model: what it found, or why it found nothing.
 
     Args:
-        name: its key in ``PROBES``.
+        name: its key in the catalogue.
         title: what a reader calls it.
         question: what it answers.
         found: the result; None without one.
@@ -95,6 +114,7 @@ class Probed:
         available: samples in the split.
         seconds: that it took, with everything that was tried for it.
         references: where its functions were published.
+        told: whether the verdict repeats its first sentence.
     """
 
     name: str
@@ -110,6 +130,7 @@ class Probed:
     available: int
     seconds: float
     references: tuple[Reference, ...]
+    told: bool = False
 
     @property
     def shortened(self) -> bool:
@@ -177,7 +198,7 @@ class ProbingFindings:
         """Return what one probe found.
 
         Args:
-            name: its key in ``PROBES``.
+            name: its key in the catalogue.
 
         Raises:
             KeyError: if it was not asked for, or found nothing; the message says why.
@@ -244,6 +265,7 @@ def _probed(probe: Probed) -> dict[str, Any]:
             name: None if part is None else _ends(part)
             for name, part in (("right", split.clean), ("wrong", split.noisy), ("difference", split.difference))
         },
+        "exhibits": [{"title": exhibit.title, "facts": dict(exhibit.facts)} for exhibit in found.exhibits],
         "records": {name: record.to_dict() for name, record in found.records.items()},
     }
 

@@ -26,6 +26,7 @@ def probe_subject(
     subject: Subject,
     what: Sequence[str] | None = None,
     *,
+    catalogue: Mapping[str, ProbeEntry] = PROBES,
     split: str | None = None,
     samples: int | None = None,
     minutes: float | None = None,
@@ -35,7 +36,7 @@ def probe_subject(
     progress: Callable[[int, int], None] = lambda done, total: None,
     clock: Clock = time.monotonic,
 ) -> ProbingFindings:
-    """Probe the geometry of a model: all probes that apply to it, or those that are named.
+    """Probe a model: all probes of a catalogue that apply to it, or those that are named.
 
     Every probe of a split sees the same samples, drawn at random by the seed, fewer of them being the first of more. A
     probe that fails, or that the model or the samples do not allow, does not lose the others: its reason is kept.
@@ -48,7 +49,8 @@ def probe_subject(
 
     Args:
         subject: of :func:`trueline.subjects.subject_of_run` or :func:`trueline.subjects.subject_of_model`.
-        what: keys of ``PROBES``; None for all.
+        what: keys of the catalogue; None for all.
+        catalogue: the probes; those of the geometry of the network by default.
         split: which samples; None for training samples where a probe is about training and they are known, and for
             test samples otherwise.
         samples: how many at most; None for what each probe takes by default.
@@ -78,7 +80,7 @@ def probe_subject(
         >>> found.left_out[0].reason
         'the model has no convolution with a kernel of more than one pixel'
     """
-    names = _names(what)
+    names = _names(what, catalogue)
     _check(subject, split, samples, minutes, seed, chunk_size)
     setting = Setting(subject, seed=seed, chunk_size=chunk_size, initial=initial)
     began = clock()
@@ -87,7 +89,7 @@ def probe_subject(
     for place, name in enumerate(names):
         progress(place, len(names))
         share = (began + limit - clock()) / (len(names) - place)
-        probes.append(_probed(name, setting, split, samples, share, clock))
+        probes.append(_probed(name, catalogue[name], setting, split, samples, share, clock))
     progress(len(names), len(names))
     return ProbingFindings(
         name=subject.name,
@@ -96,14 +98,16 @@ def probe_subject(
         seed=seed,
         minutes=minutes,
         seconds=clock() - began,
-        notes=(*subject.notes, *_about_training(subject, names, split)),
+        notes=(*subject.notes, *_about_training(subject, [catalogue[name] for name in names], split)),
         class_names=subject.class_names,
         versions={"trueline": trueline.__version__, "torch": torch.__version__, "python": platform.python_version()},
     )
 
 
-def _probed(name: str, setting: Setting, split: str | None, samples: int | None, share: float, clock: Clock) -> Probed:
-    entry, parts = PROBES[name], setting.subject.parts
+def _probed(
+    name: str, entry: ProbeEntry, setting: Setting, split: str | None, samples: int | None, share: float, clock: Clock
+) -> Probed:
+    parts = setting.subject.parts
     where = split or ("train" if entry.of_training and "train" in parts else "test")
     available = len(parts[where])
     wanted = entry.samples
@@ -135,6 +139,7 @@ def _probed(name: str, setting: Setting, split: str | None, samples: int | None,
         available=available,
         seconds=clock() - began,
         references=entry.references,
+        told=entry.told,
     )
 
 
@@ -166,15 +171,15 @@ def within(
         count = more
 
 
-def _names(what: Sequence[str] | None) -> list[str]:
+def _names(what: Sequence[str] | None, catalogue: Mapping[str, ProbeEntry]) -> list[str]:
     if what is None:
-        return list(PROBES)
+        return list(catalogue)
     if isinstance(what, str):
         raise TypeError(f"what must be a list of names, got the text {what!r}; pass [{what!r}]")
     for name in what:
-        if name not in PROBES:
-            raise ValueError(unknown_name("probe", name, PROBES))
-    return [name for name in PROBES if name in what]
+        if name not in catalogue:
+            raise ValueError(unknown_name("probe", name, catalogue))
+    return [name for name in catalogue if name in what]
 
 
 def _check(
@@ -191,9 +196,9 @@ def _check(
         raise ValueError(f"minutes must be above 0 and finite, got {minutes}")
 
 
-def _about_training(subject: Subject, names: Sequence[str], split: str | None) -> list[str]:
+def _about_training(subject: Subject, entries: Sequence[ProbeEntry], split: str | None) -> list[str]:
     """Say where samples that the model was trained on are wanted and not known."""
-    about = [PROBES[name].title.lower() for name in names if PROBES[name].of_training]
+    about = [entry.title.lower() for entry in entries if entry.of_training]
     if not about or "train" in subject.parts or split is not None:
         return []
     listed = about[0] if len(about) == 1 else f"{', '.join(about[:-1])} and {about[-1]}"

@@ -3,8 +3,6 @@
 from trueline.probing._records import ProbingFindings
 from trueline.probing._words import counted, seconds_text
 
-_TOLD = ("jacobian", "regions", "sharpness")  # what the verdict repeats
-
 
 def probing_verdict(found: ProbingFindings) -> tuple[str, ...]:
     """Return what a reader is to take away.
@@ -15,7 +13,7 @@ def probing_verdict(found: ProbingFindings) -> tuple[str, ...]:
     Returns:
         Paragraphs of whole sentences; the last says how much was measured and what was left out.
     """
-    chosen = [probe for probe in found.measured if probe.name in _TOLD] or found.measured[:1]
+    chosen = [probe for probe in found.measured if probe.told] or found.measured[:1]
     told = [f"{probe.title}: {probe.found.sentences[0]}" for probe in chosen if probe.found is not None]
     return (*told, _coverage(found))
 
