@@ -166,7 +166,7 @@ def test_bad_input_ends_with_2_and_the_fix(arguments: list[str], words: str, min
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three cheap probes in place of all, so that the limit in time is far away."""
     names = ("jacobian", "regions", "arrangement")
-    monkeypatch.setattr("trueline.probing._run.PROBES", {name: PROBES[name] for name in names})
+    monkeypatch.setattr("trueline.auditing._audit_model.PROBES", {name: PROBES[name] for name in names})
 
 
 @pytest.mark.usefixtures("few")

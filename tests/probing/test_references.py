@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trueline.data import Examples
-from trueline.probing import PROBED_RECORD, PROBES, ProbingFindings, probe_subject, probes_cited, write_record
+from trueline.probing import PROBES, RECORDS, ProbingFindings, probe_subject, probes_cited, write_record
 from trueline.subjects import subject_of_model
 
 
@@ -26,7 +26,7 @@ def test_a_run_that_was_never_probed_cites_nothing(tmp_path: Path) -> None:
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
     found = _found("jacobian")
     path = write_record(found, tmp_path)
-    assert path == tmp_path / PROBED_RECORD
+    assert path == tmp_path / "probe.json"
     assert tuple(probes_cited(tmp_path)) == found.references == PROBES["jacobian"].references
     record = json.loads(path.read_text())
     assert record["probes"][0]["name"] == "jacobian"
@@ -34,8 +34,15 @@ def test_what_was_written_comes_back(tmp_path: Path) -> None:
 
 
 def test_a_later_call_forgets_no_reference(tmp_path: Path) -> None:
-    for what in ("jacobian", "regions"):
-        write_record(_found(what), tmp_path)
+    write_record(_found("jacobian"), tmp_path)
+    write_record(_found("regions"), tmp_path)
     cited = probes_cited(tmp_path)
     assert len(set(cited)) == len(cited)
     assert set(cited) == {*PROBES["jacobian"].references, *PROBES["regions"].references}
+
+
+def test_geometry_and_explanations_are_kept_apart_and_cited_together(tmp_path: Path) -> None:
+    for name, what in zip(RECORDS, ("jacobian", "regions"), strict=True):
+        write_record(_found(what), tmp_path, name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(RECORDS)
+    assert set(probes_cited(tmp_path)) == {*PROBES["jacobian"].references, *PROBES["regions"].references}

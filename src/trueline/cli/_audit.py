@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trueline.cli._catalogue import print_probes
 from trueline.cli._exit import FAILED, plain_errors
-from trueline.cli._probe import print_probes
 from trueline.cli._progress import counting
 from trueline.cli._subject import subject_named
 

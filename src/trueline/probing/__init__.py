@@ -3,7 +3,7 @@
 from trueline.probing._catalogue import PROBES, ProbeEntry
 from trueline.probing._page import GEOMETRY, GEOMETRY_STYLE, geometry_words, write_page
 from trueline.probing._records import Exhibit, Measured, Number, Probed, ProbingFindings, Sharp
-from trueline.probing._references import PROBED_RECORD, probes_cited, write_record
+from trueline.probing._references import RECORDS, probes_cited, write_record
 from trueline.probing._run import probe_subject
 from trueline.probing._setting import Batch, Setting
 from trueline.probing._verdict import probing_verdict
@@ -11,8 +11,8 @@ from trueline.probing._verdict import probing_verdict
 __all__ = [
     "GEOMETRY",
     "GEOMETRY_STYLE",
-    "PROBED_RECORD",
     "PROBES",
+    "RECORDS",
     "Batch",
     "Exhibit",
     "Measured",

@@ -8,11 +8,11 @@ from trueline.contracts import Reference
 from trueline.probing._records import ProbingFindings
 from trueline.train import write_atomically
 
-PROBED_RECORD = "probe.json"
-"""What :func:`write_record` calls its file in the folder of a run."""
+RECORDS = ("probe.json", "explain.json")
+"""What a run's folder calls the records of its geometry and of its explanations."""
 
 
-def write_record(found: ProbingFindings, folder: Path) -> Path:
+def write_record(found: ProbingFindings, folder: Path, name: str = RECORDS[0]) -> Path:
     """Write everything that probing a run found into its folder, as JSON, and return the file.
 
     The references of earlier calls are kept, as a later one need not repeat all probes.
@@ -20,21 +20,25 @@ def write_record(found: ProbingFindings, folder: Path) -> Path:
     Args:
         found: the findings.
         folder: the run that was probed.
+        name: of the file, one of ``RECORDS``.
     """
-    references = dict.fromkeys([*probes_cited(folder), *found.references])
+    references = dict.fromkeys([*_cited(folder / name), *found.references])
     record = {**found.to_dict(), "references": [asdict(reference) for reference in references]}
-    path = folder / PROBED_RECORD
+    path = folder / name
     write_atomically(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
     return path
 
 
 def probes_cited(folder: Path) -> list[Reference]:
-    """Return the references of the probes that a run was measured with; none if it never was.
+    """Return the references of what a run was probed and explained with; none if it never was.
 
     Args:
         folder: of the run.
     """
-    path = folder / PROBED_RECORD
+    return list(dict.fromkeys(reference for name in RECORDS for reference in _cited(folder / name)))
+
+
+def _cited(path: Path) -> list[Reference]:
     if not path.is_file():
         return []
     return [Reference(**row) for row in json.loads(path.read_text(encoding="utf-8"))["references"]]
