@@ -51,6 +51,7 @@ def test_every_example_is_tested() -> None:
         "linear_regions.py",
         "steer_your_own_model.py",
         "train.toml",
+        "training_samples_behind_a_prediction.py",
         "your_own_dataset.py",
     }
 
@@ -172,3 +173,12 @@ def test_linear_regions_are_drawn(tmp_path: Path) -> None:
     page = (tmp_path / "runs" / "linear-regions.html").read_text(encoding="utf-8")
     assert "vega" in page
     assert not re.search(r"(src|href)=.https?://", page)
+
+
+def test_wrong_labels_are_the_strongest_opponents(tmp_path: Path) -> None:
+    printed = _run("training_samples_behind_a_prediction.py", tmp_path)
+    base = _number(r"([\d.]+)% of the training labels are wrong", printed)
+    share = _number(r"but ([\d.]+)% of those", printed)
+    assert share > 10 * base
+    page = (tmp_path / "runs" / "training-samples.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page

@@ -16,6 +16,7 @@ _GROUPS = (
     "counterfactual",
     "data",
     "explain",
+    "explaining",
     "measure",
     "models",
     "numerics",

@@ -8,6 +8,7 @@ from torch import nn
 
 from trueline.auditing import audit, audit_model
 from trueline.data import Examples
+from trueline.explaining import EXPLANATIONS
 from trueline.probing import PROBES
 from trueline.subjects import Subject, subject_of_model
 
@@ -18,6 +19,8 @@ NAMES = ("zero", "one", "two")
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     few = ("jacobian", "regions", "arrangement")
     monkeypatch.setattr("trueline.auditing._audit_model.PROBES", {name: PROBES[name] for name in few})
+    some = ("maps", "spectra", "counterfactuals")
+    monkeypatch.setattr("trueline.auditing._audit_model.EXPLANATIONS", {name: EXPLANATIONS[name] for name in some})
 
 
 def _subject(outputs: int = 3, *shape: int) -> Subject:
@@ -59,6 +62,44 @@ def test_geometry_is_part_of_the_numbers_the_words_and_the_page(tmp_path: Path) 
     assert "Temperature" in page
 
 
+def test_explanations_are_part_of_the_numbers_the_words_and_the_page(tmp_path: Path) -> None:
+    found = audit_model(_subject(), title="Both", name="net")
+    assert found.explanations is not None
+    assert [probe.name for probe in found.explanations.measured] == ["maps", "counterfactuals"]
+    assert found.to_dict()["explanations"]["probes"][1]["reason"].startswith("it needs pictures")
+    assert "Counterfactuals: " in str(found)
+    page = found.write_html(tmp_path / "audit.html").read_text()
+    assert 'id="probe-counterfactuals"' in page
+    assert page.count('id="left-out"') == page.count('id="left-out-explanations"') == 1
+    assert "A Geometric View of Counterfactual Behavior" in page
+    assert "What explains it" in found._repr_mimebundle_()["text/html"]
+
+
+def test_what_is_named_is_all_that_is_run() -> None:
+    seen: list[tuple[int, int]] = []
+    found = audit_model(_subject(), what=["maps"], progress=lambda done, total: seen.append((done, total)))
+    assert found.geometry is None
+    assert found.explanations is not None
+    assert [probe.name for probe in found.explanations.probes] == ["maps"]
+    assert seen == [(0, 1), (1, 1)]
+    with pytest.raises(ValueError, match="unknown probe 'mops'; did you mean 'maps'"):
+        audit_model(_subject(), what=["mops"])
+
+
+def test_half_of_the_time_is_for_explanations() -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    found = audit_model(_subject(), minutes=1.0, clock=clock)
+    assert found.geometry is not None
+    assert found.explanations is not None
+    assert found.geometry.seconds <= 35
+    assert found.explanations.measured
+
+
 def test_a_notebook_shows_the_geometry_too() -> None:
     found = audit_model(_subject(), name="net")
     shown = found._repr_mimebundle_()
@@ -73,8 +114,8 @@ def test_a_notebook_shows_the_geometry_too() -> None:
 def test_an_audit_of_predictions_alone_has_no_geometry(tmp_path: Path) -> None:
     subject = _subject()
     found = audit(subject.parts["test"].labels, logits=subject.parts["test"].inputs[:, :3])
-    assert found.geometry is None
-    assert "geometry" not in found.to_dict()
+    assert found.geometry is found.explanations is None
+    assert not {"geometry", "explanations"} & set(found.to_dict())
     assert "The geometry behind it" not in found._repr_mimebundle_()["text/html"]
     assert 'id="geometry"' not in found.write_html(tmp_path / "audit.html").read_text()
 

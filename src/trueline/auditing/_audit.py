@@ -31,6 +31,7 @@ class Audit:
         class_names: the classes, in their order.
         bins: number of bins of the binned measures.
         geometry: what probing the model found; None where only its predictions are known.
+        explanations: what explaining its predictions found, likewise.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Audit:
     class_names: tuple[str, ...]
     bins: int
     geometry: ProbingFindings | None = None
+    explanations: ProbingFindings | None = None
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -50,8 +52,8 @@ class Audit:
 
         The tables, lists of flat dictionaries with a column ``model``: ``scores``, ``differences``, ``bins``,
         ``risk_coverage``, ``classes``, ``groups``, ``mistakes``, ``temperatures``, ``detection``, ``parts``,
-        ``sliders`` and ``notes``; beside them ``title``, ``verdict`` and ``class_names``, and ``geometry`` where the
-        model was probed. What is unknown is None.
+        ``sliders`` and ``notes``; beside them ``title``, ``verdict`` and ``class_names``, and ``geometry`` and
+        ``explanations`` where the model was probed. What is unknown is None.
         """
         return {
             "title": self.title,
@@ -59,6 +61,7 @@ class Audit:
             "class_names": list(self.class_names),
             **tables(self.models, self.comparisons, self.class_names),
             **({} if self.geometry is None else {"geometry": self.geometry.to_dict()}),
+            **({} if self.explanations is None else {"explanations": self.explanations.to_dict()}),
         }
 
     def write_html(self, path: str | Path) -> Path:
@@ -78,8 +81,9 @@ class Audit:
         return path
 
     def __str__(self) -> str:
-        """Return the verdict, and what probing the model found."""
-        return "\n\n".join([*self.verdict, *(() if self.geometry is None else probing_verdict(self.geometry))])
+        """Return the verdict, and what probing the model and explaining its predictions found."""
+        probed = [found for found in (self.geometry, self.explanations) if found is not None]
+        return "\n\n".join([*self.verdict, *(line for found in probed for line in probing_verdict(found))])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         del include, exclude  # a notebook may ask for less, and takes what it wants from all

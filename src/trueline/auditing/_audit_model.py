@@ -1,7 +1,7 @@
-"""The audit of a model that can be run: its predictions and its geometry, in one report."""
+"""The audit of a model that can be run: its predictions, its geometry and its explanations, in one report."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,10 +9,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.auditing._audit import Audit, audit_predictions
-from trueline.contracts import left_as_found
+from trueline.contracts import left_as_found, unknown_name
 from trueline.data import Examples
+from trueline.explaining import EXPLANATIONS
 from trueline.predictions import PredictionSet, from_arrays, read_predictions
-from trueline.probing import PROBES, probe_subject
+from trueline.probing import PROBES, ProbeEntry, ProbingFindings, probe_subject
 from trueline.subjects import Subject, inputs_of
 
 _AT_ONCE = 256
@@ -31,16 +32,17 @@ def audit_model(
     progress: Callable[[int, int], None] = lambda done, total: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Audit:
-    """Audit a model by what it predicts and by the shape of the function that it computes.
+    """Audit a model by what it predicts, by the shape of the function that it computes, and by what explains it.
 
     The predictions of a run are those that it saved; any other model is run over its samples, in evaluation mode, and
     left as found. They are audited as :func:`audit_predictions` does. What is left of the time goes to the probes of
-    :func:`trueline.probing.probe_subject`, whose limit can be overrun as it says there.
+    :func:`trueline.probing.probe_subject`, whose limit can be overrun as it says there: half of it, and what they leave
+    of theirs, to the explanations.
 
     Args:
         subject: of :func:`trueline.subjects.subject_of_run` or :func:`trueline.subjects.subject_of_model`.
         minutes: limit in time, above 0.
-        what: keys of ``trueline.probing.PROBES``; None for all.
+        what: keys of ``trueline.probing.PROBES`` and ``trueline.explaining.EXPLANATIONS``; None for all.
         split: the samples that are audited. Probes about training take training samples where these are known.
         title: heading of the page; named after the model if None.
         name: what a reader calls the model; the subject's own name if None.
@@ -50,7 +52,7 @@ def audit_model(
         clock: seconds since any moment.
 
     Returns:
-        The audit, with ``geometry``.
+        The audit, with ``geometry`` and ``explanations``, of which one is None if ``what`` names nothing of it.
 
     Raises:
         ValueError: if there is no such split, the model's outputs are no logits, or an option is out of range.
@@ -73,18 +75,33 @@ def audit_model(
     else:
         predictions = _predicted(subject, split, name or subject.name)
     found = audit_predictions([predictions], title=title, bins=bins)
-    left = minutes - (clock() - began) / 60
-    geometry = probe_subject(
-        subject,
-        what,
-        catalogue=PROBES,
-        split=None if split == "test" else split,
-        minutes=max(left, 1e-9),  # with no time left, every probe says that it was up
-        seed=seed,
-        progress=progress,
-        clock=clock,
+    geometry, explanations = _asked(what, PROBES), _asked(what, EXPLANATIONS)
+    if unknown := set(what or ()).difference(geometry, explanations):
+        raise ValueError(unknown_name("probe", min(unknown), [*PROBES, *EXPLANATIONS]))
+
+    def probed(names: list[str], catalogue: Mapping[str, ProbeEntry], share: float, before: int) -> ProbingFindings:
+        left = share * (minutes - (clock() - began) / 60)
+        part = probe_subject(
+            subject,
+            names,
+            catalogue=catalogue,
+            split=None if split == "test" else split,
+            minutes=max(left, 1e-9),  # with no time left, every probe says that it was up
+            seed=seed,
+            progress=lambda done, _: progress(before + done, len(geometry) + len(explanations)),
+            clock=clock,
+        )
+        return replace(part, minutes=minutes)
+
+    return replace(
+        found,
+        geometry=probed(geometry, PROBES, 0.5 if explanations else 1.0, 0) if geometry else None,
+        explanations=probed(explanations, EXPLANATIONS, 1.0, len(geometry)) if explanations else None,
     )
-    return replace(found, geometry=replace(geometry, minutes=minutes))
+
+
+def _asked(what: Sequence[str] | None, catalogue: Mapping[str, ProbeEntry]) -> list[str]:
+    return [name for name in catalogue if what is None or name in what]
 
 
 def _predicted(subject: Subject, split: str, name: str) -> PredictionSet:

@@ -38,7 +38,8 @@ def mimebundle(audit: Any) -> dict[str, str]:
     """Return an audit as text and, with the ``report`` extra, as HTML with inline pictures.
 
     Args:
-        audit: an :class:`Audit`; its title, models, comparisons, class names, verdict and geometry are read.
+        audit: an :class:`Audit`; its title, models, comparisons, class names, verdict, geometry and explanations are
+            read.
 
     Returns:
         Text by MIME type: ``text/plain`` always, ``text/html`` where the charts can be drawn.
@@ -68,7 +69,13 @@ def _html(audit: Any) -> str:
     page: str = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         title=audit.title, verdict=audit.verdict, models=views, measures=MEASURES, scores=MAIN,
         risk=(risk, markup(_svg(risk))), nats=nats, points=points, span=span,
-        geometry=None if audit.geometry is None else geometry_words(audit.geometry),
+        probed=[
+            (heading, geometry_words(found))
+            for heading, found in (
+                ("The geometry behind it", audit.geometry), ("What explains it", audit.explanations)
+            )
+            if found is not None
+        ],
     )  # fmt: skip
     return page
 

@@ -9,9 +9,10 @@ from trueline.auditing._page_charts import confusion_chart, reliability_charts, 
 from trueline.auditing._page_data import MAIN, MATRIX, bin_rows, cell_rows, distinct, fitted_stop, slider_data, stop_of
 from trueline.auditing._records import ModelAudit
 from trueline.contracts import Reference, facts_of
+from trueline.explaining import PAGE
 from trueline.measure import MEASURES
 from trueline.page import MARKS, colour, render_page
-from trueline.probing import GEOMETRY, GEOMETRY_STYLE, geometry_words
+from trueline.probing import GEOMETRY, GEOMETRY_STYLE, ProbingFindings, geometry_words
 
 _HERE = Path(__file__).parent
 _AT_ONCE = 12  # pictures shown before the reader asks for more
@@ -78,13 +79,15 @@ def render(audit: Any) -> str:
         "detected": [view for view in views if view["audit"].detection],
         "at_once": _AT_ONCE,
         "geometry": None if audit.geometry is None else geometry_words(audit.geometry),
+        "explanations": None if audit.explanations is None else geometry_words(audit.explanations),
+        "explained": PAGE["preface"],
         "references": list(dict.fromkeys(map(str, [*references_of(models), *_of_probes(audit)]))),
     }
     return render_page(
         _HERE / "_template.html.j2",
         words,
         data={"sweep": slider_data(models, names)},
-        styles=[_HERE / "_audit.css", *([] if audit.geometry is None else [GEOMETRY_STYLE])],
+        styles=[_HERE / "_audit.css", *([GEOMETRY_STYLE] if _probed(audit) else [])],
         scripts=[_HERE / "_sliders.js", _HERE / "_sorting.js"],
         parts=[GEOMETRY],
     )
@@ -106,8 +109,12 @@ def references_of(models: Sequence[ModelAudit]) -> list[Reference]:
     return list(dict.fromkeys(reference for item in used for reference in _references(item)))
 
 
-def _of_probes(audit: Any) -> tuple[Reference, ...]:
-    return () if audit.geometry is None else audit.geometry.references
+def _probed(audit: Any) -> list[ProbingFindings]:
+    return [found for found in (audit.geometry, audit.explanations) if found is not None]
+
+
+def _of_probes(audit: Any) -> list[Reference]:
+    return [reference for found in _probed(audit) for reference in found.references]
 
 
 def _references(item: object) -> tuple[Reference, ...]:

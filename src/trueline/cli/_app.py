@@ -7,7 +7,9 @@ import typer
 import trueline
 from trueline.cli._audit import audit
 from trueline.cli._cite import cite
+from trueline.cli._counterfactual import counterfactual
 from trueline.cli._demo import demo
+from trueline.cli._explain import explain
 from trueline.cli._methods import methods
 from trueline.cli._probe import probe
 from trueline.cli._report import report
@@ -22,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, audit, train, sweep, probe, steer, report, reproduce, methods, cite):
+for verb in (demo, audit, train, sweep, probe, explain, counterfactual, steer, report, reproduce, methods, cite):
     app.command()(verb)
 
 

@@ -15,7 +15,7 @@ from trueline.cli._subject import subject_named
 if TYPE_CHECKING:
     from trueline.auditing import Audit
 
-_MINUTES = 5.0  # for the geometry of a model
+_MINUTES = 5.0  # for the geometry and the explanations of a model
 
 
 def _complete_condition(incomplete: str) -> list[str]:
@@ -55,11 +55,11 @@ def audit(
     inputs: Annotated[Path | None, typer.Option(help="For a model of your own: a file with inputs and labels.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Limit in time for a model, 5 by default; with a run folder, add the geometry of its model."),
+        typer.Option(help="Limit in time for a model, 5 by default; with a run folder, also run its model."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number; no page unless --out is given.")] = False,
 ) -> None:
-    """Judge a classifier by its predictions, and a model by its geometry too: verdict, intervals, repairs, one page."""
+    """Judge a classifier by its predictions, a model also by its geometry and explanations: verdict and one page."""
     from trueline.auditing import audit_model, audit_predictions, parse_condition
     from trueline.predictions import read_predictions
 
@@ -152,3 +152,5 @@ def _print(found: "Audit") -> None:
         for note in found.geometry.notes:
             console.print(Text(f"note: {note}"), soft_wrap=not console.is_terminal)
         print_probes(console, found.geometry)
+    if found.explanations is not None:
+        print_probes(console, found.explanations)

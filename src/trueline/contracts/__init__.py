@@ -3,6 +3,7 @@
 from trueline.contracts._calibrator import Calibrator
 from trueline.contracts._catalogue import Catalogue, unknown_name
 from trueline.contracts._check_calibrator import check_calibrator
+from trueline.contracts._check_explainer import check_explainer
 from trueline.contracts._check_measure import check_measure
 from trueline.contracts._check_probe import check_probe
 from trueline.contracts._check_steering import check_steering
@@ -35,6 +36,7 @@ __all__ = [
     "Reference",
     "TargetBuilder",
     "check_calibrator",
+    "check_explainer",
     "check_labels",
     "check_measure",
     "check_predictions",

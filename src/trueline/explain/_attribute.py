@@ -106,7 +106,7 @@ def attribute(
             assert rows is not None
             rows = rows.detach().clone()
             with torch.no_grad():
-                outputs = run_logits(model, rows)
+                outputs = run_logits(model, rows.clone())  # its first operation may write to them
                 chosen = predicted(outputs) if classes is None else classes.to(rows.device)
                 logits.append(class_values(outputs, chosen, "logit").double().cpu())
             found = method.maps(model, rows, chosen).detach()

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from trueline.contracts import Explainer
+from trueline.explain._captum import FromCaptum, captum_maps
 
 
 def as_explainer(explainer: Any, model: nn.Module) -> Explainer:
@@ -18,8 +19,8 @@ def as_explainer(explainer: Any, model: nn.Module) -> Explainer:
 
     Args:
         explainer: an :class:`trueline.contracts.Explainer`, which is returned as it is; a class of captum, such as
-            ``captum.attr.Saliency``, made anew for each model; an object of captum, or of pytorch-grad-cam, which is
-            bound to its model; or a function ``(model, inputs, target) -> maps``.
+            ``captum.attr.Saliency``, made anew for each model, see :class:`FromCaptum`; an object of captum, or of
+            pytorch-grad-cam, which is bound to its model; or a function ``(model, inputs, target) -> maps``.
         model: the model to explain; an object that is bound to another is refused.
 
     Raises:
@@ -36,11 +37,12 @@ def as_explainer(explainer: Any, model: nn.Module) -> Explainer:
     if isinstance(explainer, Explainer):
         return explainer
     if isinstance(explainer, type) and hasattr(explainer, "attribute"):
-        return Foreign(lambda model, inputs, target: _of_captum(explainer(model), inputs, target), explainer.__name__)
+        return FromCaptum(explainer)
     name = type(explainer).__name__
     if hasattr(explainer, "attribute"):
-        _check_bound(name, getattr(explainer, "forward_func", model), model)
-        return Foreign(lambda _, inputs, target: _of_captum(explainer, inputs, target), name)
+        inner = getattr(explainer, "attribution_method", explainer)  # of captum's NoiseTunnel
+        _check_bound(name, getattr(inner, "forward_func", model), model)
+        return Foreign(lambda model, inputs, target: captum_maps(explainer, model, inputs, target, {}), name)
     if hasattr(explainer, "activations_and_grads"):  # how pytorch-grad-cam's methods are told from functions
         _check_bound(name, explainer.model, model)
         return Foreign(lambda _, inputs, target: _of_grad_cam(explainer, inputs, target), name)
@@ -82,10 +84,6 @@ class Foreign(Explainer):
         if not isinstance(found, Tensor):
             raise TypeError(f"{self.name} must return a tensor of maps, got {type(found).__name__}")
         return found.detach()
-
-
-def _of_captum(bound: Any, inputs: Tensor, target: Tensor) -> Any:
-    return bound.attribute(inputs.detach().requires_grad_(), target=target)
 
 
 def _of_grad_cam(bound: Any, inputs: Tensor, target: Tensor) -> Any:

@@ -48,8 +48,41 @@ class Gradient(Explainer):
         create_graph: bool = False,
     ) -> Float[Tensor, "B *shape"]:
         """Return the gradients, see :class:`trueline.contracts.Explainer`."""
-        point = inputs if create_graph and inputs.requires_grad else inputs.detach().requires_grad_()
+        point = start_point(inputs, create_graph=create_graph)
         with torch.enable_grad():
-            score = class_values(run_logits(model, point), target, self.of).sum()
-            (gradient,) = torch.autograd.grad(score, point, create_graph=create_graph)
-        return gradient
+            scores = class_values(run_logits(model, point.clone()), target, self.of)
+            return slopes(scores, point, "the inputs", create_graph=create_graph)
+
+
+def start_point(inputs: Float[Tensor, "B *shape"], *, create_graph: bool) -> Float[Tensor, "B *shape"]:
+    """Return the inputs with a gradient: those of the caller where its graph goes on, otherwise others.
+
+    A model is to be run on a clone of it, since its first operation may write to what it is given.
+
+    Args:
+        inputs: (B, ...) samples.
+        create_graph: whether the caller differentiates what is computed from them.
+    """
+    return inputs if create_graph and inputs.requires_grad else inputs.detach().requires_grad_()
+
+
+def slopes(
+    scores: Float[Tensor, " B"], point: Float[Tensor, "..."], name: str, *, create_graph: bool
+) -> Float[Tensor, "..."]:
+    """Return the gradient of each sample's score in what belongs to the sample.
+
+    Args:
+        scores: (B,) one score a sample.
+        point: (B, ...) what they were computed from.
+        name: what a reader calls it.
+        create_graph: whether the gradients can be differentiated.
+
+    Raises:
+        ValueError: if the scores do not depend on it.
+    """
+    found = None
+    if scores.requires_grad:
+        (found,) = torch.autograd.grad(scores.sum(), point, create_graph=create_graph, allow_unused=True)
+    if found is None:
+        raise ValueError(f"the logits do not depend on {name}, or the model detaches them; nothing can be attributed")
+    return found

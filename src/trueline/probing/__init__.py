@@ -6,13 +6,16 @@ from trueline.probing._records import Exhibit, Measured, Number, Probed, Probing
 from trueline.probing._references import RECORDS, probes_cited, write_record
 from trueline.probing._run import probe_subject
 from trueline.probing._setting import Batch, Setting
+from trueline.probing._telling import UNIT, about_samples, exactly
 from trueline.probing._verdict import probing_verdict
+from trueline.probing._words import number_text, with_ends
 
 __all__ = [
     "GEOMETRY",
     "GEOMETRY_STYLE",
     "PROBES",
     "RECORDS",
+    "UNIT",
     "Batch",
     "Exhibit",
     "Measured",
@@ -22,10 +25,14 @@ __all__ = [
     "ProbingFindings",
     "Setting",
     "Sharp",
+    "about_samples",
+    "exactly",
     "geometry_words",
+    "number_text",
     "probe_subject",
     "probes_cited",
     "probing_verdict",
+    "with_ends",
     "write_page",
     "write_record",
 ]
