@@ -40,7 +40,7 @@ lint: .venv/installed-dev  ## style, strict types, and the structure of the pack
 claims: .venv/installed-dev  ## published claims, at a stated scale with several seeds (long)
 	$(BIN)/python -m pytest -m "claim or slow" --timeout 14400 --capture no
 
-bench: .venv/installed-dev  ## every number of benchmarks/results, ours and the peer in one run
+bench: .venv/installed-dev .venv/installed-bench  ## every number of benchmarks/results, ours and the peer in one run
 	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script; done
 
 docs: .venv/installed-docs  ## the documentation, in site/

@@ -69,6 +69,8 @@ def test_smoother_networks_have_firmer_attributions(tmp_path: Path) -> None:
         "double-descent-epochs",
         "hyperplane-arrangements",
         "gradient-regularisation-digits",
+        "edge-of-stability",
+        "explanation-spectra-digits",
     ],
 )
 def test_geometry_on_digits(name: str, tmp_path: Path) -> None:
@@ -76,7 +78,17 @@ def test_geometry_on_digits(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.claim
-@pytest.mark.parametrize("name", ["steer-transfer-digits", "steer-cifar10-resnets", "double-descent-cifar10"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "steer-transfer-digits",
+        "steer-cifar10-resnets",
+        "steer-attributions-cifar10",
+        "double-descent-cifar10",
+        "explanation-spectra-cifar10",
+        "geometry-cifar10-resnets",
+    ],
+)
 def test_studies_of_shared_data(name: str, tmp_path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRUELINE_DATA", str(shared_data))
     _reproduce(name, tmp_path)

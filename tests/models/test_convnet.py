@@ -39,3 +39,18 @@ def test_the_features_are_the_published_pools_by_hand(size: tuple[int, int], gen
 def test_images_below_8x8_are_refused(size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=f"at least 8x8, got {size[0]}x{size[1]}; enlarge the images"):
         ConvNet((3, *size), num_classes=10)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_softplus_takes_the_place_of_every_relu(batch_norm: bool, generator: torch.Generator) -> None:
+    torch.manual_seed(0)
+    model = ConvNet((1, 16, 16), num_classes=2, width=2, batch_norm=batch_norm, softplus=2.5).double().eval()
+    plain = ConvNet((1, 16, 16), num_classes=2, width=2, batch_norm=batch_norm)
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    inputs = torch.randn(3, 1, 16, 16, generator=generator, dtype=torch.float64)
+    maps = inputs
+    norms = [m for m in model.body if isinstance(m, nn.BatchNorm2d)] or [nn.Identity()] * 4
+    for conv, norm, pool in zip([m for m in model.body if isinstance(m, nn.Conv2d)], norms, [1, 2, 2, 2], strict=True):
+        maps = norm(F.conv2d(maps, conv.weight, conv.bias, padding=1))
+        maps = F.max_pool2d((2.5 * maps).exp().log1p() / 2.5, pool)
+    torch.testing.assert_close(model.features(inputs), maps.amax(dim=(2, 3)))

@@ -1,9 +1,11 @@
 import math
 
 import pytest
+import torch
 from torch import nn
 
-from trueline.models import CifarResNet, PreActResNet, build
+from trueline.models import MLP, CifarResNet, PreActResNet, build
+from trueline.models._initialise import mean_square_of_softplus
 
 
 @pytest.mark.parametrize("name", ["mlp", "convnet", "resnet20", "preact_resnet18"])
@@ -31,3 +33,56 @@ def test_without_batch_norm_first_layers_shrink_with_the_root_of_the_branches_an
         tolerance = 5 * math.sqrt(2 / weight.numel())
         assert weight.square().mean().item() * weight[0].numel() * branches / 2 == pytest.approx(1, abs=tolerance)
         assert not block.conv2.weight.any()
+
+
+@pytest.mark.parametrize("sharpness", [0.05, 0.5, 1.0, 5.0, 50.0])
+def test_the_mean_square_of_softplus_is_that_of_drawn_numbers(sharpness: float, generator: torch.Generator) -> None:
+    z = torch.randn(400_000, generator=generator, dtype=torch.float64)
+    squares = nn.functional.softplus(math.sqrt(2) * z, beta=sharpness).square()
+    error = squares.std().item() / math.sqrt(len(z))
+    assert mean_square_of_softplus(sharpness) == pytest.approx(squares.mean().item(), abs=5 * error)
+
+
+def test_the_mean_square_of_softplus_has_its_limits() -> None:
+    """ReLU's is 1 for large b; for small b, φ is ln(2)/b + x/2 + bx²/8 and its square ln²(2)/b² + 1/2 + ln(2)/2."""
+    assert mean_square_of_softplus(1e6) == pytest.approx(1, abs=1e-6)
+    small = 1e-3
+    series = (math.log(2) / small) ** 2 + 0.5 + 0.5 * math.log(2)
+    assert mean_square_of_softplus(small) == pytest.approx(series, abs=1e-4)
+    by_sharpness = [mean_square_of_softplus(sharpness) for sharpness in (0.1, 0.5, 1, 2, 5, 10, 50)]
+    assert by_sharpness == sorted(by_sharpness, reverse=True)
+
+
+@pytest.mark.parametrize("sharpness", [0.2, 1.0, 10.0, 1e6])
+def test_softplus_networks_start_with_the_variance_of_he(sharpness: float, generator: torch.Generator) -> None:
+    """Inputs of mean square 1 have pre-activations of variance 2 in every layer, over the weights."""
+    torch.manual_seed(0)
+    model = MLP((300,), 2, hidden=(600,) * 4, softplus=sharpness)
+    hidden = torch.randn(200, 300, generator=generator)
+    layers = [layer for layer in model.body if isinstance(layer, nn.Linear)]
+    assert layers[0].weight.var().item() == pytest.approx(2 / 300, rel=0.02)
+    for layer in layers[1:]:
+        expected = 2 / (600 * mean_square_of_softplus(sharpness))
+        assert layer.weight.var().item() == pytest.approx(expected, rel=0.02)
+    with torch.no_grad():
+        for step in model.body:
+            hidden = step(hidden)
+            if isinstance(step, nn.Linear):
+                assert hidden.square().mean().item() == pytest.approx(2, rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_a_very_sharp_softplus_starts_as_relu_does(name: str) -> None:
+    networks = []
+    for options in ({}, {"softplus": 1e6}):
+        torch.manual_seed(0)
+        networks.append(build(name, input_shape=(3, 8, 8), num_classes=4, **options))  # type: ignore[arg-type]
+    for plain, smooth in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(smooth, plain, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+@pytest.mark.parametrize("sharpness", [0.0, -1.0, math.inf, math.nan])
+def test_what_is_no_sharpness_is_refused(name: str, sharpness: float) -> None:
+    with pytest.raises(ValueError, match="softplus must be a positive sharpness, or None for ReLU"):
+        build(name, input_shape=(3, 8, 8), num_classes=4, softplus=sharpness)

@@ -39,3 +39,19 @@ def test_the_number_of_parameters_is_the_closed_form(hidden: tuple[int, ...]) ->
 def test_a_hidden_layer_without_units_is_refused() -> None:
     with pytest.raises(ValueError, match=r"hidden must hold positive widths, got \(8, 0\)"):
         MLP((4,), num_classes=2, hidden=(8, 0))
+
+
+def test_softplus_takes_the_place_of_every_relu(generator: torch.Generator) -> None:
+    model = MLP((3,), num_classes=2, hidden=(4, 5), softplus=2.5).double()
+    first, second = (layer for layer in model.body if isinstance(layer, nn.Linear))
+    inputs = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    hidden = (2.5 * (inputs @ first.weight.T + first.bias)).exp().log1p() / 2.5
+    hidden = (2.5 * (hidden @ second.weight.T + second.bias)).exp().log1p() / 2.5
+    torch.testing.assert_close(model.features(inputs), hidden)
+    assert not any(isinstance(layer, nn.ReLU) for layer in model.modules())
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_weights_of_relu_and_softplus_have_the_same_names(batch_norm: bool) -> None:
+    plain, smooth = (MLP((3,), 2, hidden=(4, 5), batch_norm=batch_norm, softplus=b) for b in (None, 2.5))
+    assert plain.state_dict().keys() == smooth.state_dict().keys()

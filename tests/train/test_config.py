@@ -79,10 +79,27 @@ def test_milestones_and_steps_go_together(schedule: dict[str, Any]) -> None:
         ScheduleConfig(**schedule)
 
 
-def test_early_stopping_needs_a_validation_split(tables: dict[str, Any]) -> None:
-    tables["training"] |= {"early_stopping": 2}
+@pytest.mark.parametrize("option", [{"early_stopping": 2}, {"stop_at_accuracy": 0.9}])
+def test_what_looks_at_the_validation_split_needs_one(tables: dict[str, Any], option: dict[str, Any]) -> None:
+    tables["training"] |= option
     tables["data"] |= {"validation": 0.0}
-    with pytest.raises(ValidationError, match="early_stopping needs a validation split"):
+    with pytest.raises(ValidationError, match=f"{next(iter(option))} needs a validation split"):
+        RunConfig.model_validate(tables)
+
+
+@pytest.mark.parametrize("option", [{"stop_at_accuracy": 0.9}, {"stop_at_loss": 0.1}])
+def test_early_stopping_and_a_target_do_not_go_together(tables: dict[str, Any], option: dict[str, Any]) -> None:
+    tables["training"] |= {"early_stopping": 2, **option}
+    with pytest.raises(ValidationError, match=f"goes back to the best epoch, and {next(iter(option))} keeps the first"):
+        RunConfig.model_validate(tables)
+
+
+@pytest.mark.parametrize(
+    "option", [{"stop_at_accuracy": 0.0}, {"stop_at_accuracy": 1.1}, {"stop_at_loss": 0.0}, {"stop_at_loss": -1.0}]
+)
+def test_targets_that_cannot_be_met_are_refused(tables: dict[str, Any], option: dict[str, Any]) -> None:
+    tables["training"] |= option
+    with pytest.raises(ValidationError, match=next(iter(option))):
         RunConfig.model_validate(tables)
 
 

@@ -23,8 +23,13 @@ EVERYTHING: dict[str, Any] = {
     "training": {"epochs": 3, "batch_size": 40, "clip_norm": 1, "average": 0.9, "early_stopping": 2},
 }
 
+TARGETS: dict[str, Any] = {
+    "model": {"name": "mlp", "softplus": 5},
+    "training": {"epochs": 3, "batch_size": 40, "stop_at_accuracy": 0.9, "stop_at_loss": 1},
+}
 
-@pytest.mark.parametrize("extra", [{}, EVERYTHING], ids=["small", "everything"])
+
+@pytest.mark.parametrize("extra", [{}, EVERYTHING, TARGETS], ids=["small", "everything", "targets"])
 def test_dumping_and_loading_is_the_identity(tables: dict[str, Any], extra: dict[str, Any], tmp_path: Path) -> None:
     config = RunConfig.model_validate(tables | extra)
     path = tmp_path / "run.toml"

@@ -18,6 +18,7 @@ from .conftest import change
         ("training.average=0.9",),
         ("training.early_stopping=1", "training.epochs=4", "optimizer.learning_rate=2.0"),
         ("contrastive.weight=0.5",),
+        ("model.softplus=5.0", "training.epochs=9", "training.stop_at_accuracy=0.2"),
     ],
 )
 def test_it_makes_the_final_predictions(config: RunConfig, overrides: tuple[str, ...], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from trueline.calibrate import TemperatureScaling
 from trueline.data import normalisation
 from trueline.models import MLP
-from trueline.train import Interrupted, NonFiniteLossError, RunConfig, RunFolder, _loop, train
+from trueline.train import Interrupted, NonFiniteLossError, RunConfig, RunFolder, _loop, load_model, train
 from trueline.train import _session as session_module
 from trueline.train._checkpoint import read_checkpoint
 from trueline.train._data import make_splits
@@ -297,6 +297,7 @@ def test_early_stopping_ends_and_goes_back_to_the_best_epoch(config: RunConfig, 
     losses = [row["validation"]["log_loss"] for row in run.metrics()]
     best = losses.index(min(losses))
     assert len(losses) == best + 3 < 30
+    assert run.metrics()[-1]["ended"] == "early_stopping"
     assert read_checkpoint(run.best_checkpoint).facts["epoch"] == best + 1
     found = run.predictions("validation")
     assert found is not None
@@ -308,6 +309,107 @@ def test_the_best_checkpoint_follows_the_monitor(config: RunConfig, tmp_path: Pa
     run = train(change(config, "training.monitor=accuracy", "training.epochs=6"), tmp_path / "run", progress=False)
     accuracies = [row["validation"]["accuracy"] for row in run.metrics()]
     assert read_checkpoint(run.best_checkpoint).facts["epoch"] == accuracies.index(max(accuracies)) + 1
+
+
+def _slow(config: RunConfig, *overrides: str) -> RunConfig:
+    """A run whose accuracy rises over several epochs."""
+    return change(config, "training.epochs=12", "optimizer.learning_rate=0.03", "schedule.name=constant", *overrides)
+
+
+def test_training_ends_with_the_first_epoch_that_is_accurate_enough(config: RunConfig, tmp_path: Path) -> None:
+    whole = train(_slow(config), tmp_path / "whole", progress=False).metrics()
+    accuracies = [row["validation"]["accuracy"] for row in whole]
+    target = 0.6
+    first = next(epoch for epoch, accuracy in enumerate(accuracies, start=1) if accuracy >= target)
+    assert 1 < first < 12
+    run = train(_slow(config, f"training.stop_at_accuracy={target}"), tmp_path / "run", progress=False)
+    rows = run.metrics()
+    assert rows[-1].pop("ended") == "stop_at_accuracy"
+    assert [{**row, "seconds": 0} for row in rows] == [{**row, "seconds": 0} for row in whole[:first]]
+    # The weights of that epoch are the result, whichever was best.
+    found = run.predictions("validation")
+    assert found is not None
+    accuracy = (found.logits.argmax(dim=1) == found.true_labels).double().mean().item()
+    assert accuracy == pytest.approx(accuracies[first - 1])
+    assert read_checkpoint(run.last_checkpoint).facts["epoch"] == first
+    assert torch.equal(load_model(run).classifier.weight, _weights(run)["classifier.weight"])
+
+
+@pytest.mark.parametrize("average", [(), ("training.average=0.5",)])
+def test_training_ends_with_the_first_epoch_of_a_small_enough_loss(
+    config: RunConfig, tmp_path: Path, average: tuple[str, ...]
+) -> None:
+    """The loss is the cross-entropy of the given labels, without augmentation, of the weights that are evaluated."""
+    run = train(_slow(config, "training.stop_at_loss=1.9", *average), tmp_path / "run", progress=False)
+    rows = run.metrics()
+    losses = [row["train"]["log_loss"] for row in rows]
+    assert len(rows) < 12
+    assert rows[-1]["ended"] == "stop_at_loss"
+    assert losses[-1] <= 1.9 < min(losses[:-1])
+    found = run.predictions("train")
+    assert found is not None
+    loss = torch.nn.functional.cross_entropy(found.logits.double(), found.labels).item()
+    assert losses[-1] == pytest.approx(loss, rel=1e-9)
+    assert not torch.equal(found.labels, found.true_labels)
+
+
+def test_of_two_targets_the_first_that_is_met_ends_the_run(config: RunConfig, tmp_path: Path) -> None:
+    both = _slow(config, "training.stop_at_loss=1.9", "training.stop_at_accuracy=1.0")
+    assert train(both, tmp_path / "loss", progress=False).metrics()[-1]["ended"] == "stop_at_loss"
+    both = _slow(config, "training.stop_at_loss=0.001", "training.stop_at_accuracy=0.3")
+    assert train(both, tmp_path / "accuracy", progress=False).metrics()[-1]["ended"] == "stop_at_accuracy"
+
+
+def test_a_target_is_looked_at_only_where_the_network_is_evaluated(config: RunConfig, tmp_path: Path) -> None:
+    easy = _slow(config, "training.stop_at_accuracy=0.01", "training.stop_at_loss=9", "training.evaluate_every=3")
+    rows = train(easy, tmp_path / "run", progress=False).metrics()
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert ["log_loss" in row["train"] for row in rows] == [False, False, True]
+    assert rows[-1]["ended"] == "stop_at_accuracy"
+
+
+def test_a_target_out_of_reach_is_said_to_be(
+    config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hopeless = change(config, "training.stop_at_loss=0.001", "training.stop_at_accuracy=1.0")
+    rows = train(hopeless, tmp_path / "run").metrics()
+    assert len(rows) == 3
+    assert rows[-1]["ended"] == "epochs"
+    words = "all 3 epochs are over without reaching stop_at_accuracy = 1 or stop_at_loss = 0.001"
+    assert words in capsys.readouterr().err
+    train(change(config, "training.stop_at_loss=9"), tmp_path / "easy")
+    assert "stopped after epoch 1: reached stop_at_loss = 9" in capsys.readouterr().err
+
+
+def test_the_last_row_says_what_ended_a_run_without_targets(config: RunConfig, tmp_path: Path) -> None:
+    rows = train(config, tmp_path / "run", progress=False).metrics()
+    assert [row.get("ended") for row in rows] == [None, None, "epochs"]
+
+
+@pytest.mark.parametrize("step", [2, 3 * STEPS_PER_EPOCH - 1])
+def test_a_stopped_run_with_a_target_goes_on_to_the_same_bits(config: RunConfig, tmp_path: Path, step: int) -> None:
+    """The second kill comes in the last step before the target, which the run must still notice."""
+    config = _slow(config, "training.stop_at_accuracy=0.01", "training.evaluate_every=3")
+    whole = train(config, tmp_path / "whole", progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        _at_step(patch, step, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            train(config, tmp_path / "parts", progress=False)
+    assert_same_result(whole, train(config, tmp_path / "parts", resume=True, progress=False))
+
+
+def test_a_run_that_was_killed_after_its_last_epoch_does_not_train_on(config: RunConfig, tmp_path: Path) -> None:
+    config = _slow(config, "training.stop_at_loss=9")
+    whole = train(config, tmp_path / "whole", progress=False)
+
+    def killed(*_: Any) -> None:
+        raise MemoryError("no more")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_loop, "write_results", killed)
+        with pytest.raises(MemoryError):
+            train(config, tmp_path / "parts", progress=False)
+    assert_same_result(whole, train(config, tmp_path / "parts", resume=True, progress=False))
 
 
 # Stopping and going on

@@ -37,6 +37,7 @@ from trueline.explain._l2_head import L2Head, fit_l2_head
 from trueline.explain._l2_representers import l2_representers
 from trueline.explain._local_lipschitz import LocalLipschitz, local_lipschitz
 from trueline.explain._map_objectives import MapObjective, MassCentre, TopK
+from trueline.explain._map_pairs import magnitude
 from trueline.explain._max_sensitivity import MaxSensitivity, max_sensitivity
 from trueline.explain._noise import NoiseMean, NoiseSquare, NoiseVariance
 from trueline.explain._nuclear_representers import nuclear_representers
@@ -94,6 +95,7 @@ __all__ = [  # noqa: RUF022  grouped by what they do
     "cosine_similarity",
     "structural_similarity",
     "centre_shift",
+    "magnitude",
     # how stable they are
     "AttributionAttack",
     "MapObjective",

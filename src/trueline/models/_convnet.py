@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trueline.contracts import Reference, method
 from trueline.models._classifier import Classifier, image_shape
-from trueline.models._initialise import he_initialise
+from trueline.models._initialise import he_initialise, softplus_initialise
 
 SMALLEST_SIDE = 8
 
@@ -35,9 +35,11 @@ class ConvNet(Classifier):
         num_classes: C, at least 2.
         width: w, channels of the first convolution.
         batch_norm: normalise before each ReLU.
+        softplus: b, positive; ``ln(1 + e^(bx))/b`` then takes the place of ReLU, which is its limit, and the weights
+            start so that the variance of pre-activations is kept, as far as pooling lets it. None for ReLU.
 
     Raises:
-        ValueError: if the images are smaller than 8x8, or a size is not positive.
+        ValueError: if the images are smaller than 8x8, or a size or the sharpness is not positive.
 
     Example:
         >>> import torch
@@ -47,7 +49,13 @@ class ConvNet(Classifier):
     """
 
     def __init__(
-        self, input_shape: Sequence[int], num_classes: int, *, width: int = 64, batch_norm: bool = True
+        self,
+        input_shape: Sequence[int],
+        num_classes: int,
+        *,
+        width: int = 64,
+        batch_norm: bool = True,
+        softplus: float | None = None,
     ) -> None:
         super().__init__(input_shape, num_classes)
         channels, *sides = image_shape(input_shape, needed_by="ConvNet")
@@ -65,13 +73,19 @@ class ConvNet(Classifier):
             self.body.add_module(f"conv{number}", conv)
             if batch_norm:
                 self.body.add_module(f"bn{number}", nn.BatchNorm2d(next_channels))
-            self.body.add_module(f"relu{number}", nn.ReLU())
+            if softplus is None:
+                self.body.add_module(f"relu{number}", nn.ReLU())
+            else:
+                self.body.add_module(f"softplus{number}", nn.Softplus(beta=softplus))
             if number > 1:
                 self.body.add_module(f"pool{number}", nn.MaxPool2d(2))
             channels = next_channels
         self.body.add_module("pool", nn.AdaptiveMaxPool2d(1))
         self.body.add_module("flatten", nn.Flatten())
-        he_initialise(self.body)
+        if softplus is None:
+            he_initialise(self.body)
+        else:
+            softplus_initialise(self.body, softplus)
         self.classifier = nn.Linear(channels, num_classes)
 
     def features(self, inputs: Float[Tensor, "B ..."]) -> Float[Tensor, "B D"]:

@@ -1,4 +1,4 @@
-"""Multilayer perceptron with ReLU."""
+"""Multilayer perceptron with ReLU or a softplus."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trueline.contracts import Reference, method
 from trueline.models._classifier import Classifier
-from trueline.models._initialise import he_initialise
+from trueline.models._initialise import he_initialise, softplus_initialise
 
 
 @method(
@@ -29,9 +29,11 @@ class MLP(Classifier):
         num_classes: C, at least 2.
         hidden: width of each hidden layer; empty for a linear classifier.
         batch_norm: normalise before each ReLU; the layers then carry no bias of their own.
+        softplus: b, positive; ``ln(1 + e^(bx))/b`` then takes the place of ReLU, which is its limit, and the weights
+            start so that the variance of pre-activations is still kept. None for ReLU.
 
     Raises:
-        ValueError: if a size is not positive, or there are fewer than two classes.
+        ValueError: if a size or the sharpness is not positive, or there are fewer than two classes.
 
     Example:
         >>> import torch
@@ -47,6 +49,7 @@ class MLP(Classifier):
         *,
         hidden: Sequence[int] = (128, 128),
         batch_norm: bool = False,
+        softplus: float | None = None,
     ) -> None:
         super().__init__(input_shape, num_classes)
         if any(width < 1 for width in hidden):
@@ -57,9 +60,15 @@ class MLP(Classifier):
             self.body.add_module(f"linear{number}", nn.Linear(width, next_width, bias=not batch_norm))
             if batch_norm:
                 self.body.add_module(f"bn{number}", nn.BatchNorm1d(next_width))
-            self.body.add_module(f"relu{number}", nn.ReLU())
+            if softplus is None:
+                self.body.add_module(f"relu{number}", nn.ReLU())
+            else:
+                self.body.add_module(f"softplus{number}", nn.Softplus(beta=softplus))
             width = next_width
-        he_initialise(self.body)
+        if softplus is None:
+            he_initialise(self.body)
+        else:
+            softplus_initialise(self.body, softplus)
         self.classifier = nn.Linear(width, num_classes)
 
     def features(self, inputs: Float[Tensor, "B ..."]) -> Float[Tensor, "B D"]:

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from trueline.contracts import Reference, facts_of
 from trueline.data import digits
+from trueline.explain import TopK, attack_attribution, attribute, cosine_similarity
 from trueline.measure import accuracy
-from trueline.recipes._attribution_attack import FRAGILE, attribution, worst_intersection
 from trueline.recipes._claim import Claim
 from trueline.recipes._relu_network import relu_network
 from trueline.recipes._study import Study
@@ -73,7 +73,7 @@ def steer_attributions() -> Study:
     return Study(
         name="steer-attributions",
         summary="How far an attack moves the largest entries of a digits network's gradient, steered along β.",
-        references=(facts_of(steer).references[0], FRAGILE, BLAME),
+        references=(facts_of(steer).references[0], facts_of(attack_attribution).references[0], BLAME),
         variants=("relu", *(f"{name}, beta {beta:g}" for name in MIXES for beta in BETAS)),
         measure=_measure,
         claims=tuple(claims),
@@ -95,17 +95,18 @@ def _measure(seed: int) -> dict[str, dict[str, float]]:
     networks: dict[str, nn.Module] = {"relu": model}
     for name, mix in MIXES.items():
         networks |= {f"{name}, beta {beta:g}": steer(model, beta, mix=mix, example=inputs[:2]) for beta in BETAS}
-    original = attribution(model, inputs, model(inputs).argmax(dim=1))
+    original = attribute(model, inputs).maps.abs()
     found = {}
     for name, network in networks.items():
         followed = guides if network is model else [network, *guides]
-        worst = worst_intersection(network, inputs, guides=followed, k=10, radius=0.05, step_size=0.005, steps=30)
-        logits = network(inputs)
-        own = attribution(network, inputs, logits.argmax(dim=1))
+        attack = attack_attribution(
+            network, inputs, radius=0.05, objective=TopK(10), surrogates=followed, steps=30, step_size=0.005
+        )
+        own = attribute(network, inputs).maps.abs()
         found[name] = {
-            "accuracy": accuracy(labels, logits=logits).mean().item(),
-            "intersection": worst.mean().item(),
-            "cosine": F.cosine_similarity(own, original).double().mean().item(),
+            "accuracy": accuracy(labels, logits=network(inputs)).mean().item(),
+            "intersection": attack.intersection.mean().item(),
+            "cosine": cosine_similarity(own, original).mean().item(),
         }
     return found
 

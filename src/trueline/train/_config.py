@@ -208,6 +208,13 @@ class TrainingConfig(Table):
     ``early_stopping`` is the number of epochs without a better ``monitor`` on the validation split after which
     training ends. ``checkpoint_every`` counts steps; 0 saves at the end of each epoch. ``snapshots`` are the epochs
     whose weights are kept; 0 stands for the initial weights.
+
+    ``stop_at_accuracy`` ends training after the first evaluated epoch whose accuracy on the validation split is at
+    least that, and ``stop_at_loss`` after the first whose mean cross-entropy of the given training labels, in
+    evaluation mode and without augmentation, is at most that; of both, whichever comes first. The weights of that epoch
+    are the result, so that networks can be compared at equal accuracy or loss. They go with no ``early_stopping``,
+    which goes back to another epoch. The learning rate follows ``epochs`` all the same: a run that stops has seen the
+    first part of its schedule. The last row of the metrics says what ended the run.
     """
 
     table = "training"
@@ -219,6 +226,8 @@ class TrainingConfig(Table):
     clip_norm: Positive | None = None
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stopping: Annotated[int, Field(ge=1)] | None = None
+    stop_at_accuracy: Annotated[float, Field(gt=0, le=1)] | None = None
+    stop_at_loss: Positive | None = None
     monitor: Literal["log_loss", "accuracy"] = "log_loss"
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     snapshots: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
@@ -233,6 +242,12 @@ class TrainingConfig(Table):
             raise ValueError(
                 f"[training] snapshots must be epochs from 0 to {self.epochs}, the last one, got {max(self.snapshots)}"
             )
+        for key in ("stop_at_accuracy", "stop_at_loss"):
+            if self.early_stopping is not None and getattr(self, key) is not None:
+                raise ValueError(
+                    f"[training] early_stopping goes back to the best epoch, and {key} keeps the first that gets "
+                    "there; choose one"
+                )
         return self
 
 
@@ -279,8 +294,9 @@ class RunConfig(Table):
 
     @model_validator(mode="after")
     def _check(self) -> "RunConfig":
-        if self.training.early_stopping is not None and self.data.validation == 0:
-            raise ValueError("[training] early_stopping needs a validation split; set [data] validation above 0")
+        for key in ("early_stopping", "stop_at_accuracy"):
+            if getattr(self.training, key) is not None and self.data.validation == 0:
+                raise ValueError(f"[training] {key} needs a validation split; set [data] validation above 0")
         if self.schedule.warmup_epochs >= self.training.epochs:
             raise ValueError(
                 f"[schedule] warmup_epochs must be below the {self.training.epochs} epochs of [training], "

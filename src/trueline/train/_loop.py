@@ -1,6 +1,7 @@
 """The training loop."""
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from trueline.data import Batch
 from trueline.measure import mean_scores
 from trueline.train._checkpoint import check_same_config, read_checkpoint
-from trueline.train._config import RunConfig, plain
+from trueline.train._config import RunConfig, TrainingConfig, plain
 from trueline.train._config_file import dump_config
 from trueline.train._device import run_device
 from trueline.train._environment import describe_environment, utc_now
@@ -36,7 +37,9 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False, progre
     order, augmentation, dropout and learning rate depend on the seed and the step alone.
 
     The final predictions come from the last weights, or their running mean if ``training.average`` is set; with
-    ``training.early_stopping`` they come from the best epoch instead. A temperature is fitted on the true labels of
+    ``training.early_stopping`` they come from the best epoch instead. With ``training.stop_at_accuracy`` or
+    ``training.stop_at_loss`` the last epoch is the first that gets there, if one does. ``ended`` in the last row of the
+    metrics says what ended the run: one of these three, or ``epochs``. A temperature is fitted on the true labels of
     the calibration split. Nothing of the process is left changed: random state, flags, signal handlers.
 
     Under ``torchrun`` every process calls this with the same arguments; the first one writes.
@@ -58,7 +61,7 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False, progre
 
     Cost:
         One forward and backward pass per sample and epoch, and a forward pass over the validation and test splits
-        every ``training.evaluate_every`` epochs.
+        every ``training.evaluate_every`` epochs; with ``training.stop_at_loss`` one over the training split too.
     """
     run = RunFolder(Path(folder))
     if (run.path / "config.toml").exists():
@@ -123,7 +126,7 @@ def _train_epochs(
     saver, stability = Saver(run, session, position), StabilityWatch(run, session)
     if session.steps_done(position) == 0:
         saver.keep_snapshot()
-    while position.epoch < training.epochs and not _has_stalled(session, position):
+    while _ended(training, position) is None:
         began = time.monotonic()
         session.model.train()
         for batch in session.loader.epoch(position.epoch, start=position.step):
@@ -156,6 +159,8 @@ def _train_epochs(
         saver.keep_snapshot()  # before the checkpoint: a run that goes on from there would not write it
         saver.save()
         progress.end_epoch(position.epoch, training.epochs, _headline(row))
+        if note := _tell_end(training, row):
+            progress.say(f"{session.config.name}: {note}")
         if signum := _agreed(stop, accelerator, True):
             raise Interrupted(signum, run.path, row["step"])
 
@@ -215,21 +220,56 @@ def _end_epoch(session: Session, position: Position, totals: Tensor, saver: Save
         for name in ("validation", "test"):
             if evaluator := session.evaluators.get(name):
                 row[name] = mean_scores(evaluator.examples.true_labels, logits=evaluator.logits(network))
+        if training.stop_at_loss is not None:
+            evaluator = session.evaluators["train"]
+            scores = mean_scores(evaluator.examples.labels, logits=evaluator.logits(network))
+            row["train"]["log_loss"] = scores["log_loss"]
     if "validation" in row:
         value = row["validation"][training.monitor] * (-1 if training.monitor == "accuracy" else 1)
         if position.best is None or value < position.best:
             position.best, position.best_epoch = value, position.epoch
             saver.save(best=True)
+    position.reached = _reached(training, row)
     row["objective"] = session.objective.monitors()
+    if ended := _ended(training, position):
+        row["ended"] = ended
     return row
 
 
-def _has_stalled(session: Session, position: Position) -> bool:
-    training = session.config.training
+def _reached(training: TrainingConfig, row: dict[str, Any]) -> str | None:
+    """Return the target that an epoch got to."""
+    accuracy, loss = training.stop_at_accuracy, training.stop_at_loss
+    if accuracy is not None and "validation" in row and row["validation"]["accuracy"] >= accuracy:
+        return "stop_at_accuracy"
+    if loss is not None and row["train"].get("log_loss", math.inf) <= loss:
+        return "stop_at_loss"
+    return None
+
+
+def _ended(training: TrainingConfig, position: Position) -> str | None:
+    """Return what ends training after the last finished epoch: an option of ``[training]``, or None to go on."""
+    if position.reached is not None:
+        return position.reached
+    if position.epoch >= training.epochs:
+        return "epochs"
     if training.early_stopping is None or position.best is None:
-        return False
+        return None
     last_evaluated = position.epoch - position.epoch % training.evaluate_every
-    return last_evaluated - position.best_epoch >= training.early_stopping
+    return "early_stopping" if last_evaluated - position.best_epoch >= training.early_stopping else None
+
+
+def _tell_end(training: TrainingConfig, row: dict[str, Any]) -> str | None:
+    """Return a line on whether training got to its targets; None where it goes on or has none."""
+    targets = [
+        f"{key} = {target:g}"
+        for key in ("stop_at_accuracy", "stop_at_loss")
+        if (target := getattr(training, key)) is not None
+    ]
+    if not targets or "ended" not in row:
+        return None
+    if row["ended"] == "epochs":
+        return f"all {training.epochs} epochs are over without reaching {' or '.join(targets)}"
+    return f"stopped after epoch {row['epoch']}: reached {row['ended']} = {getattr(training, row['ended']):g}"
 
 
 def _agreed(stop: StopRequest, accelerator: Accelerator, look: bool) -> int:

@@ -30,6 +30,7 @@ class Position:
         totals: (4,) sums over that epoch so far: loss, hits of given labels, hits of true labels, samples.
         best: best validation score so far, lower is better; None before the first.
         best_epoch: the epoch that had it, from 1.
+        reached: ``"stop_at_accuracy"`` or ``"stop_at_loss"`` once the finished epoch got there.
     """
 
     epoch: int
@@ -37,6 +38,7 @@ class Position:
     totals: Tensor
     best: float | None = None
     best_epoch: int = 0
+    reached: str | None = None
 
 
 class Session:
@@ -126,6 +128,7 @@ class Session:
                 "step": position.step,
                 "best": position.best,
                 "best_epoch": position.best_epoch,
+                "reached": position.reached,
                 "scaler": scaler.state_dict() if scaler is not None else {},
                 "config": plain(self.config),
                 "environment": describe_environment(self.accelerator.device, self.accelerator.num_processes),
@@ -153,7 +156,8 @@ class Session:
         totals = checkpoint.part("totals")["totals"].to(self.accelerator.device)
         if not self.accelerator.is_main_process:
             totals.zero_()  # they are sums over all processes, and are added up again
-        return Position(facts["epoch"], facts["step"], totals, facts["best"], facts["best_epoch"])
+        best, best_epoch = facts["best"], facts["best_epoch"]
+        return Position(facts["epoch"], facts["step"], totals, best, best_epoch, facts.get("reached"))
 
 
 def make_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
