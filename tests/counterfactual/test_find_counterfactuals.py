@@ -131,6 +131,21 @@ def test_it_keeps_what_probes_promise() -> None:
 # What is recorded
 
 
+def test_a_third_class_on_the_way_does_not_end_the_search() -> None:
+    """Straight from a to t the third class is always ahead of t; against all others the search turns away from it."""
+    head = nn.Linear(2, 3).double()
+    weight = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [2.0, -2.0]]).double()
+    head.load_state_dict({"weight": weight, "bias": torch.tensor([0.0, 0.0, 0.1]).double()})
+    start = torch.tensor([[-0.2, 0.0]]).double()
+    straight = start + torch.linspace(0, 2, 1000).double()[:, None] * (weight[1] - weight[0])
+    assert 1 not in head(straight).argmax(dim=1)
+    reference = torch.randn(300, 2, generator=torch.Generator().manual_seed(0)).double()
+    support = LocalSupport(reference, head(reference).argmax(dim=1), k=3)
+    found = find_counterfactuals(head, start, support, support_weight=0.0)
+    assert found.target.tolist() == [1]
+    assert found.status == ("flipped",)
+
+
 def test_the_record_says_what_its_fields_say() -> None:
     (z, _), data = clusters(30, 2), support(quantile=0.9)
     found = find_counterfactuals(linear(), z, data)

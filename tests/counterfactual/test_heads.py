@@ -17,7 +17,7 @@ from trueline.counterfactual._head_logistic_optimum import logistic_optimum_head
 from trueline.counterfactual._head_mlp import mlp_head
 from trueline.counterfactual._head_prototype import prototype_head
 from trueline.counterfactual._head_ridge import ridge_head
-from trueline.counterfactual._head_training import drawn_linear
+from trueline.counterfactual._head_training import drawn_linear, train_head
 from trueline.counterfactual._heads import HEADS, fit_head
 
 pytest.importorskip("sklearn")
@@ -158,6 +158,15 @@ def test_training_keeps_the_best_epoch_and_stops_after_the_patience() -> None:
     # From the first epoch on nothing gets better at this rate: all is as after one epoch.
     kept = logistic_head(z, labels, learning_rate=1e-12, epochs=50, patience=3)
     assert torch.allclose(kept(z), logistic_head(z, labels, learning_rate=1e-12, epochs=1)(z), atol=1e-9)
+
+
+def test_training_ends_after_as_many_epochs_without_gain_as_the_patience() -> None:
+    z, labels = _blobs()
+    head, judged = drawn_linear(4, 3, torch.Generator().manual_seed(0)), []
+    head.register_forward_hook(lambda *_: judged.append(torch.is_grad_enabled()))
+    options = {"weight_decay": 0.0, "batch_size": 90, "epochs": 50, "patience": 3}
+    train_head(head, head_data(z, labels), learning_rate=1e-12, generator=torch.Generator(), **options)
+    assert judged.count(False) == 4  # the first epoch is the best so far
 
 
 @pytest.mark.parametrize("name", HEADS)

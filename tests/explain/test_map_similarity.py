@@ -12,7 +12,7 @@ from trueline.explain._centre_shift import centre_shift
 from trueline.explain._cosine_similarity import cosine_similarity
 from trueline.explain._kendall_tau import kendall_tau
 from trueline.explain._map_pairs import magnitude, paired_rows
-from trueline.explain._rank_correlation import average_ranks, rank_correlation
+from trueline.explain._rank_correlation import rank_correlation
 from trueline.explain._structural_similarity import structural_similarity
 from trueline.explain._top_k_intersection import top_k_intersection
 
@@ -84,10 +84,6 @@ def test_ties_for_the_last_places_share_them() -> None:
     # One place is left for the three 1s of the first map, of which the second has one on top.
     first, second = torch.tensor([[2.0, 1.0, 1.0, 1.0, 0.0]]), torch.tensor([[9.0, 8.0, 0.0, 0.0, 0.0]])
     assert top_k_intersection(first, second, 2).item() == pytest.approx((1 + 1 / 3) / 2)
-
-
-def test_average_ranks() -> None:
-    assert average_ranks(torch.tensor([[3.0, 1.0, 3.0, 0.0, 3.0]])).tolist() == [[4, 2, 4, 1, 4]]
 
 
 @pytest.mark.parametrize("size", [2, 3, 8, 9, 33])

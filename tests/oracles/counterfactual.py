@@ -69,12 +69,13 @@ def scale_free(head, start, reference, labels, *, k, step, radius, steps, weight
     """Return the end of our search from one example and its number of steps."""
     pairs = [(a - b).square().sum().item() for i, a in enumerate(reference) for b in reference[:i]]
     scale = (sum(pairs) / len(pairs)) ** 0.5
-    a, t = runner_up(head(start[None])[0])
+    _, t = runner_up(head(start[None])[0])
     z, best, highest = start, start, -float("inf")
     for taken in range(1, steps + 1):
         point = z.clone().requires_grad_()
         logits = head(point[None])[0]
-        (gradient,) = torch.autograd.grad(logits[t] - logits[a], point)
+        others = torch.cat([logits[:t], logits[t + 1 :]])
+        (gradient,) = torch.autograd.grad(logits[t] - others.max(), point)
         way = gradient / gradient.norm()
         way = way + weight * (nearest_mean(z, reference, labels, t, k) - z) / scale
         before, move = z, step * scale * way / max(1.0, way.norm().item())

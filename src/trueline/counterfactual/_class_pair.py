@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
-from trueline.contracts import run_logits
+from trueline.contracts import class_values, run_logits
 
 
 class ClassPair(NamedTuple):
@@ -70,6 +70,16 @@ def lead(logits: Float[Tensor, "B C"], pair: ClassPair) -> Float[Tensor, " B"]:
         pair: the classes.
     """
     return (logits.gather(1, pair.target[:, None]) - logits.gather(1, pair.predicted[:, None])).squeeze(1)
+
+
+def lead_over_all(logits: Float[Tensor, "B C"], pair: ClassPair) -> Float[Tensor, " B"]:
+    """Return by how much the wanted class leads the best of all others, ``h_t - max_{c≠t} h_c``.
+
+    Args:
+        logits: (B, C) at any points.
+        pair: the classes.
+    """
+    return class_values(logits, pair.target, "margin")
 
 
 def gradient_of(values: Float[Tensor, " B"], points: Float[Tensor, "B *shape"]) -> Float[Tensor, "B D"]:

@@ -19,6 +19,7 @@ from trueline.contracts import (
     plain_chart,
 )
 from trueline.counterfactual._source import GEMOU_2026
+from trueline.numerics import average_ranks
 
 PREDICTORS = {
     "accuracy": ("accuracy",),
@@ -234,13 +235,7 @@ def spearman(first: Float[Tensor, " N"], second: Float[Tensor, " N"]) -> float:
         first: (N,) finite values.
         second: (N,) finite values.
     """
-    ranks = [_mean_ranks(values) for values in (first, second)]
+    ranks = average_ranks(torch.stack([first.double(), second.double()]))
     centred = [each - each.mean() for each in ranks]
     norm = math.sqrt((centred[0].square().sum() * centred[1].square().sum()).item())
     return (centred[0] @ centred[1]).item() / norm if norm > 0 else 0.0
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    _, place, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    ranks: Tensor = counts.cumsum(dim=0) - (counts.double() - 1) / 2
-    return ranks[place]

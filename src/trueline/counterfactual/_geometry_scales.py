@@ -14,7 +14,7 @@ from trueline.counterfactual._source import GEMOU_2026
 class GeometryScales(NamedTuple):
     """Typical lengths of a head and its reference examples, in units of the embedding.
 
-    Args:
+    Attributes:
         support: median over the reference examples of their radius in the data of the runner-up class.
         boundary: median over the reference examples of their distance to the boundary.
     """

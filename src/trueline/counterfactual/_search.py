@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from trueline.contracts import check_samples, chunks, class_values, left_as_found
-from trueline.counterfactual._class_pair import ClassPair, gradient_of, logits_of, read_pair
+from trueline.contracts import check_samples, chunks, left_as_found
+from trueline.counterfactual._class_pair import ClassPair, gradient_of, lead_over_all, logits_of, read_pair
 
 Status = Literal["flipped", "out of radius", "no gradient", "steps ended"]
 """How a search ended: at a flip; at the edge of the ball; where nothing said which way to go; or on its way."""
@@ -143,7 +143,7 @@ def _search(
     logits = logits_of(head, point)
     pair = read_pair(logits, target, first)
     end, alive = start.clone(), torch.arange(len(z), device=z.device)
-    best = _margin(logits, pair)
+    best = lead_over_all(logits.detach(), pair).double()
     taken, status = torch.zeros_like(pair.target), torch.full_like(pair.target, _ENDED)
     place, going, passes = Place(start, start, pair, exclude), torch.ones_like(alive, dtype=torch.bool), len(z)
     for step in range(1, walk.steps + 1):
@@ -162,7 +162,7 @@ def _search(
         logits = logits_of(head, point)
         passes += len(point)
         done = walk.flipped(logits.detach(), place.pair) & ~lost
-        margin = _margin(logits, place.pair)
+        margin = lead_over_all(logits.detach(), place.pair).double()
         better = (margin > best[alive]) | done | walk.patient
         best[alive[better]], end[alive[better]] = margin[better], moved[better]
         taken[alive] = torch.where(lost, step - 1, step)
@@ -173,11 +173,6 @@ def _search(
         if not going.any():
             break
     return [start, end, taken, status, *pair], passes
-
-
-def _margin(logits: Tensor, pair: ClassPair) -> Tensor:
-    """Return by how much the wanted class leads the best of all others."""
-    return class_values(logits.detach(), pair.target, "margin").double()
 
 
 def _those(place: Place, rows: Tensor) -> Place:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from trueline.contracts import Reference, method
 from trueline.explain._map_pairs import paired_rows, undefined_where
-from trueline.explain._rank_correlation import average_ranks
+from trueline.numerics import average_ranks
 
 
 @method(

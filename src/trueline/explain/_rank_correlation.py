@@ -6,6 +6,7 @@ from torch import Tensor
 
 from trueline.contracts import Reference, method
 from trueline.explain._map_pairs import paired_rows, undefined_where
+from trueline.numerics import average_ranks
 
 
 @method(
@@ -46,18 +47,3 @@ def rank_correlation(first: Float[Tensor, "N *map"], second: Float[Tensor, "N *m
     sizes = one.square().sum(dim=1) * other.square().sum(dim=1)
     found = (one * other).sum(dim=1) / torch.where(sizes > 0, sizes, 1).sqrt()
     return undefined_where(found.clamp(-1, 1), sizes == 0)
-
-
-def average_ranks(rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
-    """Return the rank of each entry in its row, 1 for the smallest; equal entries have the mean of theirs.
-
-    Args:
-        rows: (N, D).
-
-    Returns:
-        (N, D) float64, whole or half numbers.
-    """
-    ordered, rows = rows.sort(dim=1).values, rows.contiguous()
-    below = torch.searchsorted(ordered, rows)
-    upto = torch.searchsorted(ordered, rows, right=True)
-    return (below + upto + 1).double() / 2

@@ -7,7 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from trueline.contracts import chunks
-from trueline.explain._rank_correlation import average_ranks
+from trueline.numerics import average_ranks
 
 Combine = Literal["mean", "sum"]
 

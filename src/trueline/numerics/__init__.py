@@ -9,6 +9,7 @@ from trueline.numerics._intervals import wilson_interval
 from trueline.numerics._isotonic import isotonic_fit
 from trueline.numerics._lanczos import EigenPairs, KrylovSpace, lanczos_eigenpairs, lanczos_quadrature
 from trueline.numerics._newton import newton_root
+from trueline.numerics._ranks import average_ranks
 from trueline.numerics._student import mean_interval, student_quantile
 from trueline.numerics._trace_estimate import TraceEstimate, trace_estimate
 
@@ -20,6 +21,7 @@ __all__ = [
     "Interval",
     "KrylovSpace",
     "TraceEstimate",
+    "average_ranks",
     "bin_index",
     "equal_mass_edges",
     "equal_mass_split",

@@ -91,7 +91,7 @@ class KrylovSpace:
 class EigenPairs(NamedTuple):
     """Eigenvalues at one end of a spectrum, the outermost first.
 
-    Args:
+    Attributes:
         values: (K,) Rayleigh quotients of the vectors.
         vectors: (K, D) of length one.
         residuals: (K,) measured ``‖Hv - λv‖``; some eigenvalue lies within that distance of each value.

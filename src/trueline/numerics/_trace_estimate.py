@@ -14,7 +14,7 @@ _FEWEST = 8  # probes before their spread is trusted to end the estimate
 class TraceEstimate(NamedTuple):
     """What K probes say about a matrix.
 
-    Args:
+    Attributes:
         trace: mean of the estimates.
         standard_error: of the trace; infinite for one probe.
         frobenius: Frobenius norm, from the same products.

@@ -24,7 +24,7 @@ _TIRER = Reference(
 class NearCollapseStep(NamedTuple):
     """The head and the features after one step.
 
-    Args:
+    Attributes:
         weight: (K, d) the head that is best for the features before the step, float64.
         features: (N, d) the features that are best for that head, float64.
     """

@@ -17,7 +17,7 @@ _SPACINGS = 10  # least sigma, in spacings of the coarsest number format about 1
 class NuclearNormPenalty(NamedTuple):
     """What one pass through both halves of a network gives.
 
-    Args:
+    Attributes:
         penalty: (B,) ``½(‖J_h‖_F² + ‖J_g‖_F²)`` of each sample, estimated; add ``η`` times its mean to the loss.
         outputs: what the network returns for the inputs, ``g(h(x))``, for the loss itself.
         encoder: (B,) the estimate of ``‖J_h(x)‖_F²``.
