@@ -54,8 +54,8 @@ MAY_IMPORT = {
     },
 }
 OPTIONAL = {
-    "PIL", "altair", "captum", "datasets", "jinja2", "pandas", "pyarrow", "quantus", "ray", "scipy", "sklearn", "torchvision",
-    "vl_convert",
+    "PIL", "altair", "captum", "datasets", "jinja2", "pandas", "pyarrow", "quantus", "ray", "scipy", "sklearn",
+    "torchvision", "vl_convert",
 }  # fmt: skip
 HEAVY = {"accelerate", "pydantic", "rich", "typer"}
 LIGHT_GROUPS = sorted(FOUNDATION | METHODS)

@@ -69,6 +69,8 @@ def test_smoother_networks_have_firmer_attributions(tmp_path: Path) -> None:
         "double-descent-epochs",
         "hyperplane-arrangements",
         "gradient-regularisation-digits",
+        "attribution-attention-digits",
+        "attribution-curvature-digits",
         "counterfactual-digits",
         "edge-of-stability",
         "explanation-spectra-digits",

@@ -146,9 +146,7 @@ def last_layer(model: nn.Module, name: str) -> nn.Linear:
     """
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear)
-    # Without the initial weights, which would draw from the global random state.
-    copy: nn.Linear = nn.utils.skip_init(
-        nn.Linear, layer.in_features, layer.out_features, bias=layer.bias is not None, dtype=torch.float64
-    )
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn from the global random state
+        copy = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, dtype=torch.float64)
     copy.load_state_dict({key: value.detach().cpu().double() for key, value in layer.state_dict().items()})
     return copy

@@ -7,6 +7,7 @@
 from trueline.models._cifar_resnet import CifarResNet, resnet8, resnet20, resnet56
 from trueline.models._classifier import Classifier
 from trueline.models._convnet import ConvNet
+from trueline.models._kernel_attention import KernelAttention
 from trueline.models._mlp import MLP
 from trueline.models._models import MODELS, build
 from trueline.models._normalized import Normalized
@@ -20,6 +21,7 @@ __all__ = [
     "CifarResNet",
     "Classifier",
     "ConvNet",
+    "KernelAttention",
     "Normalized",
     "PreActResNet",
     "SelfAttention",

@@ -1,6 +1,7 @@
 """A small vision transformer after Dosovitskiy et al., with attention that can be exchanged."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 
 from trueline.contracts import Reference, method
 from trueline.models._classifier import Classifier, image_shape
+from trueline.models._kernel_attention import Kernel, KernelAttention, xavier_linear
 
 
 class SelfAttention(nn.Module):
@@ -31,8 +33,8 @@ class SelfAttention(nn.Module):
         if dim < 1 or heads < 1 or dim % heads:
             raise ValueError(f"heads must divide dim, got dim={dim} and heads={heads}")
         self.heads = heads
-        self.qkv = _linear(dim, 3 * dim)
-        self.out = _linear(dim, dim)
+        self.qkv = xavier_linear(dim, 3 * dim)
+        self.out = xavier_linear(dim, dim)
 
     def forward(self, tokens: Float[Tensor, "B T E"]) -> Float[Tensor, "B T E"]:
         """Return one mixture of values for each token.
@@ -82,10 +84,15 @@ class ViT(Classifier):
         heads: heads of each attention; divides ``dim``.
         mlp_ratio: hidden units of each block's MLP over ``dim``.
         dropout: probability in [0, 1) of dropping an entry of the embedded tokens and of each block's two outputs.
-        attention: ``(dim, heads) -> nn.Module`` from tokens (B, T, dim) to tokens of the same shape.
+        attention: ``"softmax"`` for :class:`SelfAttention`; ``"elu1"`` or ``"gaussian"`` for a
+            :class:`KernelAttention`; or your own ``(dim, heads) -> nn.Module`` from tokens (B, T, dim) to tokens of the
+            same shape.
+        normalise_attention: whether weights that a token gives add up to 1; False only with ``"elu1"`` and
+            ``"gaussian"``.
 
     Raises:
-        ValueError: if a size does not divide as said, is not positive, or the inputs have another shape.
+        ValueError: if a size does not divide as said, is not positive, the inputs have another shape, or an attention
+            has no such name or cannot go without normalisation.
 
     Example:
         >>> model = ViT((1, 8, 8), num_classes=10, patch=2, dim=16, depth=1)
@@ -104,7 +111,8 @@ class ViT(Classifier):
         heads: int = 4,
         mlp_ratio: float = 2.0,
         dropout: float = 0.0,
-        attention: Callable[[int, int], nn.Module] = SelfAttention,
+        attention: Kernel | Callable[[int, int], nn.Module] = "softmax",
+        normalise_attention: bool = True,
     ) -> None:
         super().__init__(input_shape, num_classes)
         channels, height, width = image_shape(input_shape, needed_by="ViT")
@@ -117,11 +125,12 @@ class ViT(Classifier):
             raise ValueError(f"mlp_ratio must give the MLP a hidden unit, got {mlp_ratio} for dim={dim}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
+        make = _maker(attention, normalise_attention)
         self.patches = nn.Conv2d(channels, dim, kernel_size=patch, stride=patch)
         self.positions = nn.Parameter(torch.empty(1, height * width // patch**2, dim))
         nn.init.trunc_normal_(self.positions, std=0.02)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.Sequential(*(_Block(dim, attention(dim, heads), hidden, dropout) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(_Block(dim, make(dim, heads), hidden, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.classifier = nn.Linear(dim, num_classes)
 
@@ -147,7 +156,7 @@ class _Block(nn.Module):
         self.attention = attention
         self.dropout = nn.Dropout(dropout)
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(_linear(dim, hidden), nn.GELU(), _linear(hidden, dim), nn.Dropout(dropout))
+        self.mlp = nn.Sequential(xavier_linear(dim, hidden), nn.GELU(), xavier_linear(hidden, dim), nn.Dropout(dropout))
 
     def forward(self, tokens: Tensor) -> Tensor:
         tokens = tokens + self.dropout(self.attention(self.norm1(tokens)))
@@ -155,8 +164,11 @@ class _Block(nn.Module):
         return out
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
+def _maker(attention: Kernel | Callable[[int, int], nn.Module], normalise: bool) -> Callable[[int, int], nn.Module]:
+    if isinstance(attention, str):
+        if attention == "softmax" and normalise:
+            return SelfAttention
+        return partial(KernelAttention, kernel=attention, normalise=normalise)
+    if not normalise:
+        raise ValueError("normalise_attention=False goes with the names 'elu1' and 'gaussian'; your own decides itself")
+    return attention

@@ -3,6 +3,7 @@
 from trueline.probe._absolute_deviation import absolute_deviation, absolute_deviation_bound
 from trueline.probe._batch_sharpness import BatchSharpness, batch_sharpness
 from trueline.probe._clean_and_noisy import CleanAndNoisy, clean_and_noisy
+from trueline.probe._curvature_inequality import CurvatureInequality, curvature_inequality
 from trueline.probe._deviation_by_quadrature import DeviationByQuadrature, deviation_by_quadrature
 from trueline.probe._distance_from_initialisation import (
     InitialisationDistance,
@@ -79,6 +80,8 @@ __all__ = [  # noqa: RUF022  grouped by what they measure
     "distance_from_initialisation",
     "GradientInequality",
     "gradient_inequality",
+    "CurvatureInequality",
+    "curvature_inequality",
     "JacobianNuclearNorm",
     "jacobian_nuclear_norm",
     # arrangements of hyperplanes

@@ -150,7 +150,7 @@ def gradient_inequality(
     with torch.inference_mode(mode=False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), left_as_found(model):
         parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
         sample = inputs[:1].detach().clone()
-        with torch.no_grad(), _First(model, sample) as first:
+        with torch.no_grad(), FirstLayer(model, sample) as first:
             run_logits(model, sample.clone())
         if not first.layer:
             raise ValueError("the model runs no operation with parameters, and so has no first layer")
@@ -177,7 +177,7 @@ def _loss_and_logits(
 ) -> list[Tensor]:
     """Return the sides for the loss and, added over the classes, for the logits."""
     point = rows.detach().clone().requires_grad_()
-    with _First(model, point) as first:
+    with FirstLayer(model, point) as first:
         outputs = run_logits(model, point.clone())
     if not outputs.requires_grad or not first.output.requires_grad:
         raise ValueError("the model's output does not depend on its input in a differentiable way; look for detach()")
@@ -185,17 +185,12 @@ def _loss_and_logits(
     columns = outputs.reshape(len(outputs), -1)
 
     def sides(values: Tensor, of_one: Any) -> _Sides:
-        slope, inside = torch.autograd.grad(values.sum(), [point, first.output], retain_graph=True)
-        (through,) = torch.autograd.grad(first.output, point, inside, retain_graph=True)
-        if (slope - through).norm() > _APART * slope.norm():
-            raise ValueError(
-                f"the input reaches the output beside the first layer {layer!r}, and the inequality is about that "
-                "layer alone; pass a network without such a shortcut"
-            )
+        slope, inside = first.gradients(values, point)
         each = vmap(grad(of_one), in_dims=(None, 0, 0))(parameters, rows, labels)
         squares = {name: value.double().flatten(1).square().sum(dim=1) for name, value in each.items()}
-        smallest, mine = first.sides(inside)
-        mine = squares[layer] if mine is None else mine
+        seen = first.seen()
+        smallest = seen.flatten(1).amin(dim=1)
+        mine = squares[layer] if first.dense else (inside.double().square() * seen).flatten(1).sum(dim=1)
         others = sum((value for name, value in squares.items() if name != layer), torch.zeros_like(mine))
         ratio = smallest / norm**2 if norm else torch.zeros_like(smallest)
         return _Sides(ratio * slope.double().flatten(1).square().sum(dim=1), mine, mine + others)
@@ -217,7 +212,7 @@ def _loss_and_logits(
     return [*loss, *(torch.stack(column).sum(dim=0) for column in zip(*logits, strict=True))]
 
 
-class _First(TorchFunctionMode):
+class FirstLayer(TorchFunctionMode):
     """Finds the first operation with parameters, and keeps what it was given and what it returned.
 
     Args:
@@ -230,7 +225,7 @@ class _First(TorchFunctionMode):
         self._names = {id(parameter): name for name, parameter in model.named_parameters()}
         self._sample = sample
         self._given: list[Any] = []
-        self._dense = False
+        self.dense = False
         self._function: Any = None
         self.layer = ""
         self.output = sample
@@ -246,7 +241,7 @@ class _First(TorchFunctionMode):
                 raise ValueError(f"the weight {self.layer!r} is used twice; the inequality is about one use")
             return result
         self._check(func, given, used)
-        self._dense, self._function, self._given = func is F.linear, func, given
+        self.dense, self._function, self._given = func is F.linear, func, given
         self.layer, self.output = used[0], result
         # The model may write into what it gets.
         return result.clone()
@@ -254,30 +249,46 @@ class _First(TorchFunctionMode):
     @property
     def scope(self) -> str:
         """For which kind of layer the inequality is stated."""
-        return "dense" if self._dense else "unshared convolution"
+        return "dense" if self.dense else "unshared convolution"
 
     def norm(self) -> float:
         """Return the spectral norm of the layer as a map of one input."""
         weight = self._given[1].detach().double()
-        if self._dense:
+        if self.dense:
             return float(torch.linalg.matrix_norm(weight, 2))
         found = linear_norm(lambda z: self._convolved(z, weight), self._sample[:1].shape, self._sample.device)
         return found.norm.item() * math.sqrt(1 + found.residual.item())
 
-    def sides(self, inside: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the smallest squared patch (B,), and the squared unshared gradient (B,); None for a dense layer.
+    def gradients(self, values: Tensor, point: Tensor, *, create_graph: bool = False) -> tuple[Tensor, Tensor]:
+        """Return the gradients of each sample's value in the input and in what the layer returned.
 
         Args:
-            inside: (B, ...) gradient in the output.
+            values: (B,) computed while this mode was active.
+            point: (B, ...) the input.
+            create_graph: whether the gradients can be differentiated.
+
+        Raises:
+            ValueError: if the input reaches the values beside the layer.
         """
-        if self._dense:
-            return self._sample.detach().double().flatten(1).square().sum(dim=1), None
+        slope, inside = torch.autograd.grad(
+            values.sum(), [point, self.output], retain_graph=True, create_graph=create_graph
+        )
+        (through,) = torch.autograd.grad(self.output, point, inside.detach(), retain_graph=True)
+        if (slope.detach() - through).norm() > _APART * slope.detach().norm():
+            raise ValueError(
+                f"the input reaches the output beside the first layer {self.layer!r}, and the inequality is about that "
+                "layer alone; pass a network without such a shortcut"
+            )
+        return slope, inside
+
+    def seen(self) -> Tensor:
+        """Return the squared length of what each entry of the output sees: (B, 1), or (B, C, ...) of a convolution."""
+        squares = self._sample.detach().double().square()
+        if self.dense:
+            return squares.flatten(1).sum(dim=1, keepdim=True)
         weight, groups = self._given[1], self._given[6] if len(self._given) > 6 else 1
         ones = torch.ones(groups, *weight.shape[1:], dtype=torch.float64, device=weight.device)
-        patches = self._convolved(self._sample.detach().double().square(), ones)
-        squares = inside.double().square()
-        squares = squares.view(len(squares), groups, -1, *squares.shape[2:]).sum(dim=2)
-        return patches.flatten(1).amin(dim=1), (squares * patches).flatten(1).sum(dim=1)
+        return self._convolved(squares, ones).repeat_interleave(len(weight) // groups, dim=1)
 
     def _convolved(self, x: Tensor, weight: Tensor) -> Tensor:
         result: Tensor = self._function(x, weight, None, *self._given[3:])

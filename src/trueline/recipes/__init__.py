@@ -1,7 +1,11 @@
 """Named experiments: functions that return the runs they compare and the published claims they test."""
 
 from trueline.contracts import Catalogue
+from trueline.recipes._attribution_attention_digits import attribution_attention_digits
+from trueline.recipes._attribution_curvature_digits import attribution_curvature_digits
 from trueline.recipes._claim import Claim, Judgement, judge
+from trueline.recipes._counterfactual_cifar10_resnet56 import counterfactual_cifar10_resnet56
+from trueline.recipes._counterfactual_digits import counterfactual_digits
 from trueline.recipes._demo import demo_runs
 from trueline.recipes._double_descent_cifar10 import double_descent_cifar10
 from trueline.recipes._double_descent_epochs import double_descent_epochs
@@ -13,6 +17,8 @@ from trueline.recipes._dps_noise_digits import dps_noise_digits
 from trueline.recipes._dps_resnet18_cifar10 import dps_resnet18_cifar10
 from trueline.recipes._dps_warmup import dps_warmup
 from trueline.recipes._edge_of_stability import edge_of_stability
+from trueline.recipes._explanation_spectra_cifar10 import explanation_spectra_cifar10
+from trueline.recipes._explanation_spectra_digits import explanation_spectra_digits
 from trueline.recipes._figure import write_figure
 from trueline.recipes._geometry_cifar10_resnets import geometry_cifar10_resnets
 from trueline.recipes._gradient_regularisation_digits import gradient_regularisation_digits
@@ -21,6 +27,7 @@ from trueline.recipes._hyperplane_arrangements import hyperplane_arrangements
 from trueline.recipes._recipe import Recipe
 from trueline.recipes._reproduce import Reproduction, reproduce
 from trueline.recipes._steer_attributions import steer_attributions
+from trueline.recipes._steer_attributions_cifar10 import steer_attributions_cifar10
 from trueline.recipes._steer_cifar10_resnets import steer_cifar10_resnets
 from trueline.recipes._steer_circles import steer_circles
 from trueline.recipes._steer_spiral import steer_spiral
@@ -34,6 +41,10 @@ __all__ = [
     "Recipe",
     "Reproduction",
     "Study",
+    "attribution_attention_digits",
+    "attribution_curvature_digits",
+    "counterfactual_cifar10_resnet56",
+    "counterfactual_digits",
     "demo_runs",
     "double_descent_cifar10",
     "double_descent_epochs",
@@ -45,6 +56,8 @@ __all__ = [
     "dps_resnet18_cifar10",
     "dps_warmup",
     "edge_of_stability",
+    "explanation_spectra_cifar10",
+    "explanation_spectra_digits",
     "geometry_cifar10_resnets",
     "gradient_regularisation_digits",
     "human_noise_cifar10",
@@ -52,6 +65,7 @@ __all__ = [
     "judge",
     "reproduce",
     "steer_attributions",
+    "steer_attributions_cifar10",
     "steer_cifar10_resnets",
     "steer_circles",
     "steer_spiral",
@@ -70,6 +84,7 @@ RECIPES: Catalogue[Recipe | Study] = Catalogue(
         "steer-spiral": steer_spiral,
         "steer-circles": steer_circles,
         "steer-attributions": steer_attributions,
+        "steer-attributions-cifar10": steer_attributions_cifar10,
         "steer-transfer-digits": steer_transfer_digits,
         "steer-cifar10-resnets": steer_cifar10_resnets,
         "gradient-regularisation-digits": gradient_regularisation_digits,
@@ -81,6 +96,12 @@ RECIPES: Catalogue[Recipe | Study] = Catalogue(
         "hyperplane-arrangements": hyperplane_arrangements,
         "edge-of-stability": edge_of_stability,
         "geometry-cifar10-resnets": geometry_cifar10_resnets,
+        "counterfactual-digits": counterfactual_digits,
+        "counterfactual-cifar10-resnet56": counterfactual_cifar10_resnet56,
+        "explanation-spectra-digits": explanation_spectra_digits,
+        "attribution-curvature-digits": attribution_curvature_digits,
+        "attribution-attention-digits": attribution_attention_digits,
+        "explanation-spectra-cifar10": explanation_spectra_cifar10,
     },
 )
 """Recipes and studies by the name that ``trueline reproduce`` takes."""
