@@ -12,8 +12,10 @@ from trueline.data import cifar10
 from trueline.models import CifarResNet, Normalized
 from trueline.recipes._claim import Claim
 from trueline.recipes._counterfactual_heads import (
+    EXPLAINED_CLAIMS,
     FITTED,
     NEIGHBOURS,
+    SPREAD_CLAIMS,
     VARIANTS,
     Embeddings,
     figure,
@@ -59,27 +61,7 @@ def counterfactual_cifar10_resnet56(folder: Path | None = None) -> Study:
         variants=(*VARIANTS, OWN, *own),
         measure=partial(measure, folder),
         claims=(
-            Claim(
-                "Heads within two points of the best differ in success by more than ten points",
-                "range",
-                "equal heads, success",
-                "ten points",
-                "higher",
-            ),
-            Claim(
-                "And more in success than in accuracy",
-                "range",
-                "equal heads, success",
-                "equal heads, accuracy",
-                "higher",
-            ),
-            Claim(
-                "Seed and weight decay move success more than accuracy",
-                "range",
-                "draws, success",
-                "draws, accuracy",
-                "higher",
-            ),
+            *SPREAD_CLAIMS,
             Claim(
                 "The published probe ends among data less than once in twenty",
                 "supported",
@@ -109,34 +91,7 @@ def counterfactual_cifar10_resnet56(folder: Path | None = None) -> Study:
                 "higher",
                 margin=0.001,
             ),
-            Claim(
-                "Boundary and support explain success better than accuracy",
-                "success",
-                "explained by boundary x support",
-                "explained by accuracy",
-                "higher",
-            ),
-            Claim(
-                "Better than cross-entropy",
-                "success",
-                "explained by boundary x support",
-                "explained by cross_entropy",
-                "higher",
-            ),
-            Claim(
-                "Support adds to the boundary",
-                "success",
-                "explained by boundary + support",
-                "explained by boundary",
-                "higher",
-            ),
-            Claim(
-                "And their product to both",
-                "success",
-                "explained by boundary x support",
-                "explained by boundary + support",
-                "higher",
-            ),
+            *EXPLAINED_CLAIMS,
         ),
         seeds=PARTS,
         figure=partial(figure, (*FITTED, OWN)),

@@ -22,6 +22,7 @@ from trueline.counterfactual import (
     published_probe_later,
 )
 from trueline.numerics import mean_interval
+from trueline.recipes._claim import Claim
 from trueline.recipes._sweep_chart import side_by_side
 
 NEIGHBOURS, RADIUS, SCALED = 20, 1.0, 0.1
@@ -61,6 +62,63 @@ VARIANTS = (
     *SPREADS,
     *BOUNDS,
 )
+
+SPREAD_CLAIMS = (
+    Claim(
+        "Heads within two points of the best differ in success by more than ten points",
+        "range",
+        "equal heads, success",
+        "ten points",
+        "higher",
+    ),
+    Claim(
+        "And more in success than in accuracy",
+        "range",
+        "equal heads, success",
+        "equal heads, accuracy",
+        "higher",
+    ),
+    Claim(
+        "Seed and weight decay move success more than accuracy",
+        "range",
+        "draws, success",
+        "draws, accuracy",
+        "higher",
+    ),
+)
+"""That equally accurate heads differ in how their predictions flip."""
+
+EXPLAINED_CLAIMS = (
+    Claim(
+        "Boundary and support explain success better than accuracy",
+        "success",
+        "explained by boundary x support",
+        "explained by accuracy",
+        "higher",
+    ),
+    Claim(
+        "Better than cross-entropy",
+        "success",
+        "explained by boundary x support",
+        "explained by cross_entropy",
+        "higher",
+    ),
+    Claim(
+        "Support adds to the boundary",
+        "success",
+        "explained by boundary + support",
+        "explained by boundary",
+        "higher",
+    ),
+    Claim(
+        "And their product to both",
+        "success",
+        "explained by boundary x support",
+        "explained by boundary + support",
+        "higher",
+    ),
+)
+"""That boundary and support explain success."""
 
 
 @dataclass(frozen=True)
