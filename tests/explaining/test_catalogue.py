@@ -128,6 +128,17 @@ def test_without_other_samples_each_one_is_left_out_of_its_own_support() -> None
     assert own > 0  # some are of the class that they are asked to reach, and would be their own neighbours
 
 
+def test_shares_have_intervals_of_what_is_possible(found: ProbingFindings) -> None:
+    seen = 0
+    for probe in found.measured:
+        assert probe.found is not None
+        for number in probe.found.numbers:
+            if number.unit == "%":
+                seen += 1
+                assert 0 <= number.value.low <= number.value.value <= number.value.high <= 100, number.title
+    assert seen > 8
+
+
 def test_two_classes_in_one_number_are_explained_too() -> None:
     found = probe_subject(_table(outputs=1), catalogue=EXPLANATIONS)
     assert {probe.name for probe in found.measured} == {"maps", "stability", "faithfulness", "counterfactuals"}

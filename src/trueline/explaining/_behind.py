@@ -5,8 +5,7 @@ from dataclasses import replace
 from torch import nn
 
 from trueline.explain import fit_l2_head, l2_representers
-from trueline.explaining._ground import Others, others
-from trueline.numerics import Interval
+from trueline.explaining._ground import Others, others, percent
 from trueline.probing import Batch, Exhibit, Measured, Number, Setting, about_samples, number_text, with_ends
 from trueline.steer import features_of, head_of
 
@@ -34,8 +33,8 @@ def representers(setting: Setting, batch: Batch, count: int) -> Measured:
         *known, features, weight=head.weight, bias=head.bias, weight_decay=_WEIGHT_DECAY, top=_SAMPLES
     )
     assert head.agrees is not None
-    agreed = Interval.of_mean(100 * head.agrees.double())
-    share = Interval.of_mean(100 * found.proponent_values[:, 0] / found.absolute_total)
+    agreed = percent(head.agrees.double())
+    share = percent(found.proponent_values[:, 0] / found.absolute_total)
     sentences = (
         f"The strongest training sample makes {with_ends(share)} % of all that speaks for or against a prediction. The "
         f"contributions add up to the logit with an error of at most "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trueline.contracts import left_as_found
 from trueline.data import Examples
+from trueline.numerics import Interval
 from trueline.probing import Batch, Setting
 from trueline.steer import features_of, head_of, steer
 from trueline.subjects import inputs_of
@@ -58,6 +59,16 @@ def radius_of(batch: Batch) -> tuple[float, tuple[float, float] | None, str]:
     spread = batch.inputs.double().std().item() if batch.inputs.numel() > 1 else 1.0
     size = _SHARE * (spread if math.isfinite(spread) and spread > 0 else 1.0)
     return size, None, f"{100 * _SHARE:g} % of the inputs' spread a number"
+
+
+def percent(shares: Float[Tensor, " N"]) -> Interval:
+    """Return the mean of shares in percent with its 95 % interval, of which only what lies in [0, 100] is possible.
+
+    Args:
+        shares: (N,) in [0, 1]; those that are not finite are left out.
+    """
+    mean = Interval.of_mean(100 * shares[shares.isfinite()])
+    return Interval(mean.value, max(mean.low, 0.0), min(mean.high, 100.0))
 
 
 def no_picture(setting: Setting, split: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 from trueline.contracts import Explainer
 from trueline.explain import (
     Attribution,
+    ExplanationGap,
     GradCAM,
     Gradient,
     IntegratedGradients,
@@ -18,7 +19,7 @@ from trueline.explain import (
     explanation_gap,
     pixel_maps,
 )
-from trueline.explaining._ground import BETA, predicted, steered
+from trueline.explaining._ground import BETA, percent, predicted, steered
 from trueline.explaining._map_picture import map_picture
 from trueline.numerics import Interval
 from trueline.probing import Batch, Exhibit, Measured, Number, Setting, number_text, with_ends
@@ -43,20 +44,18 @@ def maps(setting: Setting, batch: Batch, count: int) -> Measured:
         found[_STEERED] = attribute(twin, batch.inputs, found["gradient"].target, chunk_size=setting.chunk_size)
     else:
         notes = ("Nothing in the model can be steered, so there is no map after steering.",)
-    shares = {name: Interval.of_mean(_share_of_a_tenth(each.maps)) for name, each in found.items()}
+    shares = {name: percent(_share_of_a_tenth(each.maps)) for name, each in found.items()}
     sentences = (
         "Orange counts for the predicted class and blue against it. Methods answer different questions: the gradient "
         "says what a small change would do, integrated gradients divide the output among the entries, and smoothed "
         "maps are those of a smoother network.",
-        f"A tenth of the entries holds {with_ends(_percent(shares['gradient']))} % of the gradient's absolute sum. "
+        f"A tenth of the entries holds {with_ends(shares['gradient'])} % of the gradient's absolute sum. "
         "A map that looks clean is not for that reason right: look at stability and faithfulness below.",
     )
     return Measured(
         records={"attribute": found["gradient"]},
         sentences=sentences,
-        numbers=tuple(
-            Number(f"share on a tenth of the entries, {name}", _percent(share), "%") for name, share in shares.items()
-        ),
+        numbers=tuple(Number(f"share on a tenth of the entries, {name}", share, "%") for name, share in shares.items()),
         notes=notes,
         exhibits=tuple(_exhibit(setting, batch, found, place) for place in range(min(_SHOWN, len(batch)))),
         titles={"attribute": "Share of samples with at most a given largest gradient"},
@@ -84,8 +83,7 @@ def spectra(setting: Setting, batch: Batch, count: int) -> Measured:
     sentences = [
         f"In units of 10⁻⁵, maps of pure noise of this size have an expected frequency of about "
         f"{number_text(1e5 / (6 * pixels))}; the gradient has {with_ends(_scaled(own.mean))}. The lower, the calmer.",
-        f"SmoothGrad changes it by {with_ends(_scaled(gap.difference))}: what it gains in calm it loses as an "
-        "explanation of this network, since it is the gradient of another, smoother one.",
+        _of_smoothing(gap),
     ]
     if (twin := steered(setting, batch)) is not None:
         other = attribute(
@@ -112,6 +110,20 @@ def spectra(setting: Setting, batch: Batch, count: int) -> Measured:
     )
 
 
+def _of_smoothing(gap: ExplanationGap) -> str:
+    change = with_ends(_scaled(gap.difference))
+    if gap.difference.high < 0:
+        return (
+            f"SmoothGrad changes it by {change}: what it gains in calm it loses as an explanation of this network, "
+            "since it is the gradient of another, smoother one."
+        )
+    if gap.difference.low > 0:
+        return (
+            f"SmoothGrad makes the maps no calmer here, but changes it by {change}: so much noise leads off the data."
+        )
+    return f"SmoothGrad does not clearly change it: by {change}."
+
+
 def _methods(setting: Setting, batch: Batch) -> dict[str, Explainer]:
     found: dict[str, Explainer] = {
         "gradient": Gradient(),
@@ -131,10 +143,9 @@ def _range(batch: Batch) -> float:
     return (batch.inputs.max() - batch.inputs.min()).item() or 1.0
 
 
-def _share_of_a_tenth(maps: Float[Tensor, "N *map"]) -> Float[Tensor, " M"]:
+def _share_of_a_tenth(maps: Float[Tensor, "N *map"]) -> Float[Tensor, " N"]:
     entries = maps.flatten(1).abs()
-    share = entries.topk(max(entries.shape[1] // 10, 1), dim=1).values.sum(dim=1) / entries.sum(dim=1)
-    return share[share.isfinite()]
+    return entries.topk(max(entries.shape[1] // 10, 1), dim=1).values.sum(dim=1) / entries.sum(dim=1)
 
 
 def _exhibit(setting: Setting, batch: Batch, found: dict[str, Attribution], place: int) -> Exhibit:
@@ -161,10 +172,6 @@ def _largest(entries: Float[Tensor, "..."]) -> str:
     values = entries.flatten()
     places = values.abs().argsort(descending=True)[:_TOLD].tolist()
     return ", ".join(f"entry {place}: {number_text(values[place].item())}" for place in places)
-
-
-def _percent(share: Interval) -> Interval:
-    return Interval(100 * share.value, 100 * share.low, 100 * share.high)
 
 
 def _scaled(value: Interval) -> Interval:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from trueline.explain import AttributionAttack, TopK, attack_attribution, random_signs
-from trueline.explaining._ground import BETA, radius_of, steered
+from trueline.explaining._ground import BETA, percent, radius_of, steered
 from trueline.explaining._maps import kept_by_steering
 from trueline.numerics import Interval
 from trueline.probing import Batch, Measured, Number, Setting, about_samples, with_ends
@@ -36,7 +36,7 @@ def stability(setting: Setting, batch: Batch, count: int) -> Measured:
         setting.model, batch.inputs, radius=radius, objective=TopK(0.1), draws=_STEPS, bounds=bounds,
         chunk_size=setting.chunk_size, generator=setting.generator(),
     )  # fmt: skip
-    kept, by_chance = (_percent(each.intersection) for each in (found, control))
+    kept, by_chance = (percent(each.intersection) for each in (found, control))
     numbers = [
         Number("largest entries kept under attack", kept, "%"),
         Number("kept under random changes of the same size", by_chance, "%", "if by chance"),
@@ -52,9 +52,9 @@ def stability(setting: Setting, batch: Batch, count: int) -> Measured:
         notes += ("Nothing in the model can be steered, so the attack follows the model's own gradient.",)
     else:
         after = attacked(twin)
-        better = _percent(after.intersection - found.intersection)
+        better = Interval.of_mean(100 * (after.intersection - found.intersection))
         numbers += [
-            Number(f"kept under attack after steering to β = {BETA:g}", _percent(after.intersection), "%"),
+            Number(f"kept under attack after steering to β = {BETA:g}", percent(after.intersection), "%"),
             Number("gain by steering", better, "points"),
         ]
         said = "more" if better.low > 0 else "less" if better.high < 0 else "not clearly more or less"
@@ -73,8 +73,3 @@ def stability(setting: Setting, batch: Batch, count: int) -> Measured:
         notes=notes,
     )
     return replace(measured, titles={"attack_attribution": "Share of samples that keep at most a given share"})
-
-
-def _percent(values: torch.Tensor) -> Interval:
-    share = Interval.of_mean(values)
-    return Interval(100 * share.value, 100 * share.low, 100 * share.high)
