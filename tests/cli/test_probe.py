@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trueline.cli import app
+from trueline.explaining import EXPLANATIONS
 from trueline.probing import PROBES
 from trueline.train import RunConfig, train
 
@@ -164,9 +165,11 @@ def test_bad_input_ends_with_2_and_the_fix(arguments: list[str], words: str, min
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three cheap probes in place of all, so that the limit in time is far away."""
+    """A few cheap probes in place of all, so that the limit in time is far away."""
     names = ("jacobian", "regions", "arrangement")
     monkeypatch.setattr("trueline.auditing._audit_model.PROBES", {name: PROBES[name] for name in names})
+    sections = {name: EXPLANATIONS[name] for name in ("maps", "counterfactuals")}
+    monkeypatch.setattr("trueline.auditing._audit_model.EXPLANATIONS", sections)
 
 
 @pytest.mark.usefixtures("few")
@@ -187,11 +190,12 @@ def test_an_audit_of_a_model_has_calibration_and_geometry(mine: Path) -> None:
 
 
 @pytest.mark.usefixtures("few")
-def test_an_audit_of_a_run_adds_geometry_only_where_it_is_given_time(run: Path, tmp_path: Path) -> None:
+def test_an_audit_of_a_run_runs_its_model_only_where_it_is_given_time(run: Path) -> None:
     plain = json.loads(_invoke("audit", run, "--json").stdout)
     both = json.loads(_invoke("audit", run, "--minutes", "9", "--json").stdout)
-    geometry = both.pop("geometry")
+    geometry, explanations = both.pop("geometry"), both.pop("explanations")
     assert both == plain
-    assert "geometry" not in plain
+    assert not {"geometry", "explanations"} & set(plain)
+    assert all(section["measured"] for section in explanations["probes"])
     assert [probe["measured"] for probe in geometry["probes"]] == [True, True, False]
     assert geometry["minutes"] == 9

@@ -36,8 +36,8 @@ def audit_model(
 
     The predictions of a run are those that it saved; any other model is run over its samples, in evaluation mode, and
     left as found. They are audited as :func:`audit_predictions` does. What is left of the time goes to the probes of
-    :func:`trueline.probing.probe_subject`, whose limit can be overrun as it says there: half of it, and what they leave
-    of theirs, to the explanations.
+    :func:`trueline.probing.probe_subject`, whose limit can be overrun as it says there: half of it to the explanations,
+    and what they leave of theirs to the geometry.
 
     Args:
         subject: of :func:`trueline.subjects.subject_of_run` or :func:`trueline.subjects.subject_of_model`.
@@ -93,11 +93,10 @@ def audit_model(
         )
         return replace(part, minutes=minutes)
 
-    return replace(
-        found,
-        geometry=probed(geometry, PROBES, 0.5 if explanations else 1.0, 0) if geometry else None,
-        explanations=probed(explanations, EXPLANATIONS, 1.0, len(geometry)) if explanations else None,
-    )
+    # Explanations first: what they take can be foreseen, and a single trial of some probes takes minutes.
+    explained = probed(explanations, EXPLANATIONS, 0.5 if geometry else 1.0, 0) if explanations else None
+    shape = probed(geometry, PROBES, 1.0, len(explanations)) if geometry else None
+    return replace(found, geometry=shape, explanations=explained)
 
 
 def _asked(what: Sequence[str] | None, catalogue: Mapping[str, ProbeEntry]) -> list[str]:

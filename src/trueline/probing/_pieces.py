@@ -19,7 +19,7 @@ from trueline.probing._telling import UNIT, about_samples, exactly
 from trueline.probing._words import number_text, with_ends
 
 _SHORT = 1 / 64  # of a way, to see how many boundaries there are before all of it is traced
-_MOST = 2000  # boundaries on a path: what lies beyond is left out
+_MOST = 500  # boundaries on a path: what lies beyond is left out
 _PER_CROSSING = 2.0  # regions in the plane for each squared boundary on the way between two samples, about the most met
 
 
