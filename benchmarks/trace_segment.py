@@ -7,7 +7,7 @@ where we have no boundary, and what it misses is counted. One segment at a time,
 call against the peers' loop over them. Then the time of ours alone is measured against the number of regions, the
 width, the depth and the size of the input, with exponents fitted on a log-log scale and drawn.
 
-    python benchmarks/trace_segment.py [--repeats 5] [--out PATH]
+    python benchmarks/trace_segment.py [--repeats 5] [--parts single together growth] [--out PATH]
 """
 
 import argparse
@@ -31,6 +31,7 @@ from oracles.marching import marching_breakpoints
 SAMPLES = 10_000
 GOALS = {"sampling": 40.0, "marching": 20.0}
 BATCH = 500
+PARTS = ("single", "together", "growth")
 
 
 def sampled_changes(model: nn.Module, start: Tensor, end: Tensor) -> Tensor:
@@ -194,6 +195,7 @@ def growth(repeats: int) -> dict[str, Growth]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="the largest networks take long")
     parser.add_argument("--out", type=Path, help="another file for the result")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated")
@@ -201,26 +203,29 @@ def main() -> None:
     torch.manual_seed(0)
     image = (3, 32, 32)
     rows = {}
-    # Ten thousand images in double precision take minutes, so that larger networks have fewer rounds.
-    for name, make, shape, sizes, repeats in (
-        ("MLP 64-256-256-10", lambda: MLP((64,), 10, hidden=(256, 256)), (64,), (30, 100, 300), options.repeats),
-        ("ConvNet of width 16, images of 32x32", lambda: ConvNet(image, 10, width=16), image, (30, 100), 1),
-        ("ResNet-20, images of 32x32", lambda: resnet20(image, 10), image, (100,), 1),
-    ):
-        for regions in sizes:
-            rows[f"{name}, {regions} regions"] = measured(name, make().eval(), shape, regions, repeats)
-    small = MLP((64,), 10, hidden=(256, 256)).eval()
-    rows["MLP 64-256-256-10, 64 segments of 100 regions"] = measured_together(small, (64,), 100, 64)
-    grown = growth(options.repeats)
-    payload = {
+    if "single" in options.parts:
+        # Ten thousand images in double precision take minutes, so that larger networks have fewer rounds.
+        for name, make, shape, sizes, repeats in (
+            ("MLP 64-256-256-10", lambda: MLP((64,), 10, hidden=(256, 256)), (64,), (30, 100, 300), options.repeats),
+            ("ConvNet of width 16, images of 32x32", lambda: ConvNet(image, 10, width=16), image, (30, 100), 1),
+            ("ResNet-20, images of 32x32", lambda: resnet20(image, 10), image, (100,), 1),
+        ):
+            for regions in sizes:
+                rows[f"{name}, {regions} regions"] = measured(name, make().eval(), shape, regions, repeats)
+    if "together" in options.parts:
+        small = MLP((64,), 10, hidden=(256, 256)).eval()
+        rows["MLP 64-256-256-10, 64 segments of 100 regions"] = measured_together(small, (64,), 100, 64)
+    payload: dict[str, object] = {
         "samples": SAMPLES,
         "goals": {peer: f"{goal:g} times as fast" for peer, goal in GOALS.items()},
         "networks": rows,
-        "growth": grown,
     }
+    if "growth" in options.parts:
+        payload["growth"] = growth(options.repeats)
     path = write("trace_segment", payload, out=options.out)
-    picture = growth_chart(grown, path.with_suffix(".svg"), "seconds a segment")
-    print(f"written to {path} and {picture}")
+    print(f"written to {path}")
+    if "growth" in payload:
+        print(f"and {growth_chart(payload['growth'], path.with_suffix('.svg'), 'seconds a segment')}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ def average_ranks(rows: Float[Tensor, "N D"]) -> Float[Tensor, "N D"]:
         >>> average_ranks(torch.tensor([[3.0, 1.0, 3.0, 0.0]])).tolist()
         [[3.5, 2.0, 3.5, 1.0]]
     """
-    ordered, rows = rows.sort(dim=1).values, rows.contiguous()
+    rows = rows.contiguous()
+    ordered = rows.sort(dim=1).values
     below = torch.searchsorted(ordered, rows)
     upto = torch.searchsorted(ordered, rows, right=True)
     return (below + upto + 1).double() / 2
