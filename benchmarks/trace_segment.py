@@ -12,6 +12,7 @@ width, the depth and the size of the input, with exponents fitted on a log-log s
 
 import argparse
 import copy
+import math
 import sys
 import time
 import warnings
@@ -60,15 +61,21 @@ def sampled_changes(model: nn.Module, start: Tensor, end: Tensor) -> Tensor:
 
 
 def segment_with(model: nn.Module, shape: tuple[int, ...], regions: int) -> tuple[Tensor, Tensor]:
-    """Return a segment with about so many regions, by halving and doubling its length."""
+    """Return a segment with about so many regions: too short and too long ones enclose its length."""
     generator = torch.Generator().manual_seed(0)
     start, direction = (torch.randn(shape, generator=generator) for _ in range(2))
-    length = 1.0
-    for _ in range(40):
+    length, short, long = 0.1, 0.0, math.inf
+    for _ in range(30):
         found = int(trace_segment(model, start[None], (start + length * direction)[None]).crossings)
         if 0.8 * regions <= found <= 1.25 * regions:
             break
-        length *= min(max(regions / max(found, 0.1), 0.25), 4.0)
+        if found < regions:
+            short = length
+        else:
+            long = length
+        length = (
+            min(2 * length, (short * long) ** 0.5) if short and math.isfinite(long) else length * (2 if short else 0.5)
+        )
     return start, start + length * direction
 
 
