@@ -24,7 +24,7 @@ def case(classes: int = 4, per_class: int = 5, size: int = 6) -> tuple[torch.Ten
 def objective(
     weight: torch.Tensor, rows: torch.Tensor, start: torch.Tensor, labels: torch.Tensor, options: dict[str, float]
 ) -> torch.Tensor:
-    """The card's formula, with features as columns."""
+    """The published formula, with features as columns."""
     features, initial, classes = rows.T, start.T, len(weight)
     per_class = len(labels) / classes
     targets = torch.stack([(labels == k).double() for k in range(classes)])
