@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trueline.probing import ProbeEntry, ProbingFindings
+
+Model = Annotated[
+    str | None, typer.Argument(help="A finished run folder, or 'package.module:factory' of a model of your own.")
+]
+Data = Annotated[str | None, typer.Option(help="For a model of your own: 'package.module:name' of a data set.")]
+Inputs = Annotated[Path | None, typer.Option(help="For a model of your own: a file with inputs and labels.")]
+Minutes = Annotated[float | None, typer.Option(help="Limit in time; what does not fit is left out.")]
+Seed = Annotated[int, typer.Option(min=0, help="Draws samples and random directions.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print every number; no page unless --out is given.")]
 
 
 def run_catalogue(

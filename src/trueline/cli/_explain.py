@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from trueline.cli._catalogue import list_catalogue, run_catalogue
+from trueline.cli._catalogue import AsJson, Data, Inputs, Minutes, Model, Seed, list_catalogue, run_catalogue
 
 
 def _complete_section(incomplete: str) -> list[str]:
@@ -15,29 +15,25 @@ def _complete_section(incomplete: str) -> list[str]:
 
 
 def explain(
-    model: Annotated[
-        str | None, typer.Argument(help="A finished run folder, or 'package.module:factory' of a model of your own.")
-    ] = None,
+    model: Model = None,
     what: Annotated[
         list[str] | None,
         typer.Option(
             help="A section, such as stability; may be repeated. All by default.", autocompletion=_complete_section
         ),
     ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="For a model of your own: 'package.module:name' of a data set.")
-    ] = None,
-    inputs: Annotated[Path | None, typer.Option(help="For a model of your own: a file with inputs and labels.")] = None,
+    data: Data = None,
+    inputs: Inputs = None,
     split: Annotated[
         str | None, typer.Option(help="Which samples are explained, such as train; test by default.")
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Most samples of a section.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Limit in time; what does not fit is left out.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws samples and random directions.")] = 0,
+    minutes: Minutes = None,
+    seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="The HTML page; explain.html by default, RUN/explain.html for a run folder.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number; no page unless --out is given.")] = False,
+    as_json: AsJson = False,
     listed: Annotated[bool, typer.Option("--list", help="List the sections and what they ask.")] = False,
 ) -> None:
     """Explain predictions: maps, how stable and faithful they are, counterfactuals, and the training samples behind."""

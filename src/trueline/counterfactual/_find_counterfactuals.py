@@ -38,9 +38,8 @@ def find_counterfactuals(
 
     It differs from the published probe (:func:`published_probe_later`) in that nothing is measured in absolute units:
     multiplying the logits by a number changes nothing, and multiplying the embedding, or turning it, changes the end
-    points in the same way. Its objective is what decides the prediction, not the logit of the target alone. (The lead
-    over the class that was predicted is not enough: on digits a third class overtook both in 40 % of the searches with
-    an LDA head, and now in none.)
+    points in the same way. Its objective is what decides the prediction, not the logit of the target alone; nor
+    the lead over the class that was predicted, since a third class may overtake both on the way.
 
     Args:
         head: from embeddings to logits (N, C), or (N,) or (N, 1) log-odds of class 1 of two: a linear layer, or a whole

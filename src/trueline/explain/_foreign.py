@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,7 @@ class Foreign(Explainer):
 
 
 def _of_grad_cam(bound: Any, inputs: Tensor, target: Tensor) -> Any:
-    choose: list[Callable[[Tensor], Tensor]] = [lambda row, c=int(c): row[c] for c in target]  # type: ignore[misc]
-    return bound(inputs.detach(), choose)
+    return bound(inputs.detach(), [itemgetter(number) for number in target.tolist()])
 
 
 def _check_bound(name: str, bound: object, model: nn.Module) -> None:

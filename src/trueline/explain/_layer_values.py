@@ -91,18 +91,18 @@ def _last_spatial(model: nn.Module, inputs: Tensor, target: Tensor, of: ClassVal
     Behind a class token's last attention the patches no longer count, so their gradient is zero: such layers are
     passed over.
     """
-    seen: list[tuple[str, Tensor]] = []
+    seen: list[tuple[str, Tensor, Tensor]] = []
 
     def see(name: str, output: Any) -> None:
-        if isinstance(output, Tensor) and output.requires_grad and as_spatial(output, inputs) is not None:
-            seen.append((name, output))
+        if isinstance(output, Tensor) and output.requires_grad and (grid := as_spatial(output, inputs)) is not None:
+            seen.append((name, output, grid))
 
     with torch.enable_grad():
         point = inputs.clone().requires_grad_()
         with watched(leaving=[(module, partial(see, name)) for name, module in model.named_modules() if name]):
             score = class_values(run_logits(model, point.clone()), target, of).sum()
-    for name, output in reversed(seen):
-        has_class_token = output.ndim == 3 and as_spatial(output, inputs).shape[2:].numel() < output.shape[1]  # type: ignore[union-attr]
+    for name, output, grid in reversed(seen):
+        has_class_token = output.ndim == 3 and grid.shape[2:].numel() < output.shape[1]
         if not has_class_token:
             return name
         (gradient,) = torch.autograd.grad(score, output, retain_graph=True, allow_unused=True)

@@ -7,7 +7,6 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from trueline.contracts import left_as_found
 from trueline.data import Examples
 from trueline.numerics import Interval
 from trueline.probing import Batch, Setting
@@ -33,19 +32,6 @@ def steered(setting: Setting, batch: Batch) -> nn.Module | None:
         return steer(setting.model, BETA, example=batch.inputs[:2])
     except ValueError:
         return None
-
-
-def predicted(model: nn.Module, inputs: Float[Tensor, "N *shape"], chunk_size: int) -> Int64[Tensor, " N"]:
-    """Return the classes that a model predicts, on the CPU.
-
-    Args:
-        model: the model.
-        inputs: (N, ...) samples.
-        chunk_size: samples at once.
-    """
-    with torch.inference_mode(mode=False), torch.no_grad(), left_as_found(model):
-        logits = torch.cat([model(part).reshape(len(part), -1) for part in torch.split(inputs, chunk_size)]).cpu()
-    return (logits.squeeze(1) > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
 
 
 def radius_of(batch: Batch) -> tuple[float, tuple[float, float] | None, str]:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from trueline.explain import (
     explanation_gap,
     pixel_maps,
 )
-from trueline.explaining._ground import BETA, percent, predicted, steered
+from trueline.explaining._ground import BETA, percent, steered
 from trueline.explaining._map_picture import map_picture
 from trueline.numerics import Interval
 from trueline.probing import Batch, Exhibit, Measured, Number, Setting, number_text, with_ends
@@ -176,15 +175,3 @@ def _largest(entries: Float[Tensor, "..."]) -> str:
 
 def _scaled(value: Interval) -> Interval:
     return Interval(1e5 * value.value, 1e5 * value.low, 1e5 * value.high)
-
-
-def kept_by_steering(setting: Setting, batch: Batch, twin: torch.nn.Module) -> float:
-    """Return the share of samples whose predicted class a steered twin keeps.
-
-    Args:
-        setting: the model.
-        batch: the samples.
-        twin: of the model.
-    """
-    first, second = (predicted(model, batch.inputs, setting.chunk_size) for model in (setting.model, twin))
-    return (first == second).double().mean().item()

@@ -6,7 +6,6 @@ import torch
 
 from trueline.explain import AttributionAttack, TopK, attack_attribution, random_signs
 from trueline.explaining._ground import BETA, percent, radius_of, steered
-from trueline.explaining._maps import kept_by_steering
 from trueline.numerics import Interval
 from trueline.probing import Batch, Measured, Number, Setting, about_samples, with_ends
 
@@ -52,6 +51,7 @@ def stability(setting: Setting, batch: Batch, count: int) -> Measured:
         notes += ("Nothing in the model can be steered, so the attack follows the model's own gradient.",)
     else:
         after = attacked(twin)
+        same = 100 * (after.target == found.target).double().mean().item()
         better = Interval.of_mean(100 * (after.intersection - found.intersection))
         numbers += [
             Number(f"kept under attack after steering to β = {BETA:g}", percent(after.intersection), "%"),
@@ -59,7 +59,7 @@ def stability(setting: Setting, batch: Batch, count: int) -> Measured:
         ]
         said = "more" if better.low > 0 else "less" if better.high < 0 else "not clearly more or less"
         sentences.append(
-            f"After steering to β = {BETA:g}, which keeps {100 * kept_by_steering(setting, batch, twin):.3g} % of "
+            f"After steering to β = {BETA:g}, which keeps {same:.3g} % of "
             f"these predictions, {said} stays in place: a difference of {with_ends(better)} points."
         )
     measured = about_samples(
