@@ -1,6 +1,7 @@
 """The audit of a model that can be run: the audit of its predictions, and its geometry within what time is left."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from trueline.auditing import audit, audit_model
 from trueline.data import Examples
 from trueline.explaining import EXPLANATIONS
-from trueline.probing import PROBES
+from trueline.probing import PROBES, ProbingFindings, probe_subject
 from trueline.subjects import Subject, subject_of_model
 
 NAMES = ("zero", "one", "two")
@@ -86,18 +87,23 @@ def test_what_is_named_is_all_that_is_run() -> None:
         audit_model(_subject(), what=["mops"])
 
 
-def test_half_of_the_time_is_for_explanations() -> None:
-    now = [0.0]
+def test_half_of_the_time_is_for_explanations_and_all_that_is_left_for_geometry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: list[float] = []
 
-    def clock() -> float:
-        now[0] += 1.0
-        return now[0]
+    def probed(*arguments: Any, **options: Any) -> ProbingFindings:
+        given.append(options["minutes"])
+        return probe_subject(*arguments, **options)
 
-    found = audit_model(_subject(), minutes=1.0, clock=clock)
+    monkeypatch.setattr("trueline.auditing._audit_model.probe_subject", probed)
+    found = audit_model(_subject(), minutes=8.0, clock=lambda: 0.0)
+    assert given == [4.0, 8.0]  # no time passes on this clock
     assert found.geometry is not None
-    assert found.explanations is not None
-    assert found.explanations.seconds <= 35
-    assert found.geometry.measured
+    assert found.geometry.minutes == 8.0
+    given.clear()
+    audit_model(_subject(), what=["maps"], minutes=8.0, clock=lambda: 0.0)
+    assert given == [8.0]
 
 
 def test_a_notebook_shows_the_geometry_too() -> None:

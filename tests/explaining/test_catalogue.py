@@ -13,6 +13,7 @@ from trueline.data import Examples
 from trueline.explain import attribute, expected_frequency
 from trueline.explaining import EXPLANATIONS, PAGE
 from trueline.probing import ProbingFindings, probe_subject, write_page
+from trueline.steer import steer
 from trueline.subjects import Subject, subject_of_model, subject_of_run
 from trueline.train import RunConfig, train
 
@@ -137,6 +138,25 @@ def test_shares_have_intervals_of_what_is_possible(found: ProbingFindings) -> No
                 seen += 1
                 assert 0 <= number.value.low <= number.value.value <= number.value.high <= 100, number.title
     assert seen > 8
+
+
+def test_an_interval_of_shares_is_cut_where_nothing_is_possible() -> None:
+    from trueline.explaining._ground import percent
+
+    low, high = percent(torch.tensor([0.0, 0.0, 0.1, math.nan])), percent(torch.tensor([1.0, 1.0, 0.9]))
+    assert low.low == 0
+    assert high.high == 100
+    assert (low.value, high.value) == (pytest.approx(10 / 3), pytest.approx(290 / 3))
+
+
+def test_stability_says_how_many_predictions_steering_keeps() -> None:
+    subject = _table()
+    inputs = subject.parts["test"].inputs
+    with torch.no_grad():
+        twin = steer(subject.model, 0.9, example=inputs[:2])
+        same = 100 * (twin(inputs).argmax(dim=1) == subject.model(inputs).argmax(dim=1)).double().mean().item()
+    sentences = probe_subject(subject, ["stability"], catalogue=EXPLANATIONS)["stability"].sentences
+    assert f"which keeps {same:.3g} % of these predictions" in sentences[-1]
 
 
 def test_two_classes_in_one_number_are_explained_too() -> None:
