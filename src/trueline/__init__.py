@@ -36,7 +36,7 @@ _GROUPS = (
     "train",
 )
 
-_VERBS = {"audit": "auditing"}  # functions to start from, and the group that holds each
+_VERBS = {"audit": "auditing", "load": "contracts"}  # functions to start from, and the group that holds each
 
 __all__ = ["__version__", *_GROUPS, *_VERBS]
 

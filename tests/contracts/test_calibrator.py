@@ -18,26 +18,26 @@ def test_weights_that_cannot_be_weights_are_refused(weight: list[float]) -> None
 
 
 def test_a_failed_fit_keeps_the_earlier_one() -> None:
-    scaling = TemperatureScaling().load({"temperature_": 2.0})
+    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0})
     with pytest.raises(ValueError, match="finite"):
         scaling.fit(torch.tensor([0]), logits=torch.full((1, 2), float("nan")))
     assert scaling.temperature_ == 2
 
 
 def test_lists_in_a_state_become_tensors() -> None:
-    scaling = TemperatureScaling().load({"temperature_": 2.0, "offsets_": [0.5, 1.5]})
+    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]})
     assert scaling.offsets_.dtype == torch.float64
-    assert scaling.state() == {"temperature_": 2.0, "offsets_": [0.5, 1.5]}
+    assert scaling.state() == {"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]}
 
 
 def test_results_are_differentiable_in_the_logits() -> None:
     logits = torch.tensor([[1.0, 0.0]], requires_grad=True)
-    TemperatureScaling().load({"temperature_": 2.0}).transform(logits=logits)[0, 0].backward()
+    TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0}).transform(logits=logits)[0, 0].backward()
     expected = 0.5 * (1 - torch.tensor([0.5, 0.0]).softmax(dim=0)[0])
     assert logits.grad[0, 0].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_a_fit_drops_learned_values_it_does_not_learn() -> None:
-    scaling = TemperatureScaling().load({"temperature_": 2.0, "offsets_": [0.5, 1.5]})
+    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]})
     scaling.fit(torch.tensor([0, 1]), logits=torch.zeros(2, 2))
-    assert scaling.state() == {"temperature_": 1.0}
+    assert scaling.state() == {"num_classes_": 2, "temperature_": 1.0}

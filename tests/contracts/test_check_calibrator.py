@@ -14,6 +14,7 @@ class _MixesInFrequencies(Calibrator):
     """Mixes each prediction with the class frequencies, and admits that this can change the ranking."""
 
     preserves_ranking = False
+    lowers_log_loss = True
 
     def n_parameters(self, num_classes):
         return num_classes + 1

@@ -1,11 +1,9 @@
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from trueline.train import RunFolder, write_atomically
-from trueline.train._run_folder import replacing
+from trueline.train import RunFolder
 
 
 @pytest.fixture
@@ -93,26 +91,6 @@ def test_rewinding_forgets_later_epochs_and_half_written_files(run: RunFolder) -
     run.rewind(2, 10)
     assert [row["epoch"] for row in run.metrics()] == [1, 2]
     assert sorted(path.name for path in run.path.rglob("*")) == ["checkpoints", "metrics.jsonl"]
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    write_atomically(path, "old")
-
-    def fail() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("new, but ha")
-            raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        fail()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_writing_makes_the_folder(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "a" / "b.json", json.dumps([1]))
-    assert json.loads((tmp_path / "a" / "b.json").read_text()) == [1]
 
 
 def test_numbers_that_json_has_no_sign_for_are_refused(run: RunFolder) -> None:

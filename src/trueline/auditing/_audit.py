@@ -14,9 +14,9 @@ from trueline.auditing._records import Comparison, ModelAudit
 from trueline.auditing._sweep import temperature_stops
 from trueline.auditing._tables import tables
 from trueline.auditing._verdict import verdict
+from trueline.contracts import write_atomically
 from trueline.predictions import PredictionSet
 from trueline.probing import ProbingFindings, probing_verdict
-from trueline.train import write_atomically
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,6 +45,7 @@ class TemperatureScaling(Calibrator):
     """
 
     preserves_ranking: ClassVar[bool] = True
+    lowers_log_loss: ClassVar[bool] = True
     temperature_: float
 
     def n_parameters(self, num_classes: int) -> int:

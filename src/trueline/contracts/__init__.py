@@ -11,7 +11,10 @@ from trueline.contracts._check_target_builder import check_target_builder
 from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
 from trueline.contracts._cross_fit import cross_fit
 from trueline.contracts._explainer import Explainer
+from trueline.contracts._fingerprint import fingerprint, share_seen
+from trueline.contracts._fittable import Fittable
 from trueline.contracts._left_as_found import left_as_found
+from trueline.contracts._load import load
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._named_object import named_object
 from trueline.contracts._optional import import_optional
@@ -19,6 +22,7 @@ from trueline.contracts._output_layers import output_layers
 from trueline.contracts._plain_chart import ACCENT, NEUTRAL, distribution_chart, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
 from trueline.contracts._record import Record
+from trueline.contracts._replacing import replacing, write_atomically
 from trueline.contracts._samples import ClassValue, check_samples, chunks, class_values, default_generator, run_logits
 from trueline.contracts._target_builder import TargetBuilder
 from trueline.contracts._watched import watched
@@ -32,6 +36,7 @@ __all__ = [
     "ClassValue",
     "Explainer",
     "Facts",
+    "Fittable",
     "Record",
     "Reference",
     "TargetBuilder",
@@ -51,8 +56,10 @@ __all__ = [
     "default_generator",
     "distribution_chart",
     "facts_of",
+    "fingerprint",
     "import_optional",
     "left_as_found",
+    "load",
     "method",
     "named_object",
     "output_layers",
@@ -61,8 +68,11 @@ __all__ = [
     "read_log_probs",
     "read_probs",
     "read_top_label",
+    "replacing",
     "row_blocks",
     "run_logits",
+    "share_seen",
     "unknown_name",
     "watched",
+    "write_atomically",
 ]

@@ -3,32 +3,38 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, TypeVar
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.contracts._checks import check_labels, check_weight
+from trueline.contracts._fingerprint import fingerprint, share_seen
+from trueline.contracts._fittable import Fittable
 from trueline.contracts._predictions import read_log_probs
 
 C = TypeVar("C", bound="Calibrator")
 
 
-class Calibrator(ABC):
+class Calibrator(Fittable, ABC):
     """Learns a map from log-probabilities to honest log-probabilities.
 
     Constructors only store their arguments; ``fit`` checks, learns and returns the object; learned values are
     attributes that end in ``_``. A method implements ``_fit``, ``_map`` and ``n_parameters``, all in terms of
-    float64 log-probabilities, so it cannot depend on a constant added to a row of logits.
-
-    The class fact ``preserves_ranking`` says whether the order of the classes within every row, and so the
-    accuracy, stays as it was.
+    float64 log-probabilities, so it cannot depend on a constant added to a row of logits. ``_map`` is made of tensor
+    operations alone, without a decision that depends on their values, so that it can be exported with a model.
     """
 
     preserves_ranking: ClassVar[bool]
+    """Whether the order of the classes within every row, and so the accuracy, stays as it was."""
+
+    num_classes_: int
+    """How many classes it was fitted to."""
+
+    lowers_log_loss: ClassVar[bool]
+    """Whether the log loss of the samples it is fitted to cannot get worse."""
 
     @abstractmethod
-    def n_parameters(self, num_classes: int) -> int:
-        """Return how many numbers ``fit`` learns, at most, for this many classes."""
+    def n_parameters(self, num_classes: int) -> int | None:
+        """Return how many numbers ``fit`` learns for this many classes, at most; None if they grow with the samples."""
 
     @abstractmethod
     def _fit(
@@ -68,9 +74,10 @@ class Calibrator(ABC):
         if weight is not None:
             check_weight(weight, len(labels))
             weight = weight.detach().double()
-        for name in self._learned():
-            delattr(self, name)
+        self._forget()
+        self.num_classes_ = log_probs.shape[1]
         self._fit(log_probs, labels, weight)
+        self._seen = fingerprint(log_probs)
         return self
 
     def transform(
@@ -109,40 +116,38 @@ class Calibrator(ABC):
         """
         return self._mapped(logits, probs).exp().to((logits if logits is not None else probs).dtype)  # type: ignore[union-attr]
 
-    def state(self) -> dict[str, float | list[float]]:
-        """Return the learned values by name, as numbers and lists that JSON can hold.
+    def share_seen(
+        self, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
+    ) -> float:
+        """Return which share of the samples it was fitted to is among these: a map looks too good on those.
+
+        Args:
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+
+        Returns:
+            A share in [0, 1], estimated from a fingerprint of 256 of the fitted samples; 0 where most of those were
+            alike, since equal predictions then say nothing about equal samples.
 
         Raises:
             RuntimeError: if the object is not fitted.
+            ValueError: if the predictions are not what is described above.
         """
         self._check_fitted()
-        values = {name: getattr(self, name) for name in self._learned()}
-        return {name: value.tolist() if isinstance(value, Tensor) else value for name, value in values.items()}
-
-    def load(self: C, state: dict[str, float | list[float]]) -> C:
-        """Take over learned values from :meth:`state`, in place of a fit.
-
-        Args:
-            state: learned values by name.
-
-        Returns:
-            Itself.
-        """
-        for name in self._learned():
-            delattr(self, name)
-        for name, value in state.items():
-            setattr(self, name, torch.tensor(value, dtype=torch.float64) if isinstance(value, list) else value)
-        return self
+        return 0.0 if self._seen is None else share_seen(self._seen, read_log_probs(logits=logits, probs=probs))
 
     def _mapped(self, logits: Tensor | None, probs: Tensor | None) -> Tensor:
         self._check_fitted()
-        return self._map(read_log_probs(logits=logits, probs=probs))
-
-    def _learned(self) -> list[str]:
-        return [name for name in vars(self) if name.endswith("_")]
-
-    def _check_fitted(self) -> None:
-        if not self._learned():
-            raise RuntimeError(
-                f"this {type(self).__name__} is not fitted; call fit(labels, logits=...) on held-out predictions first"
+        log_probs = read_log_probs(logits=logits, probs=probs)
+        if log_probs.shape[1] != self.num_classes_:
+            raise ValueError(
+                f"this {type(self).__name__} was fitted to {self.num_classes_} classes, got predictions of "
+                f"{log_probs.shape[1]}"
             )
+        learned = [getattr(self, name) for name in self._learned()]
+        if any(value.device != log_probs.device for value in learned if isinstance(value, Tensor)):
+            raise ValueError(
+                f"the predictions are on {log_probs.device}, what this {type(self).__name__} learned is not; "
+                f"call .to({str(log_probs.device)!r}) first"
+            )
+        return self._map(log_probs)

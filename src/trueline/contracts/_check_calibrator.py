@@ -3,13 +3,16 @@
 import json
 import math
 import pickle
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trueline.contracts._calibrator import Calibrator
+from trueline.contracts._load import load
 
 NUM_SAMPLES = 80
 NUM_CLASSES = 4
@@ -23,8 +26,8 @@ def check_calibrator(make: Factory) -> None:
     Promises checked: constructors only store and unfitted use names ``fit``; inputs are left alone; results are
     distributions in the input's dtype; the class facts are true; constants added to rows, the order of samples
     and earlier fits do not matter; logits and probabilities agree; weights are repetitions; rows are mapped one
-    by one; the log loss of the fitted samples does not get worse; pickle and JSON keep all that is learned; one
-    sample, one class and saturated or constant logits give finite results; bad input is refused.
+    by one; pickle, JSON, copies and files keep all they should; the map can be exported; the fitted samples are known
+    again; one sample, one class and saturated or constant logits give finite results; bad input is refused.
 
     Args:
         make: returns a new, unfitted calibrator; often just the class.
@@ -52,6 +55,8 @@ def check_calibrator(make: Factory) -> None:
             _rows_are_independent,
             _fit_helps,
             _state_survives,
+            _the_map_exports,
+            _fitted_samples_are_known,
             _hard_cases_stay_finite,
             _bad_input_is_refused,
         ):
@@ -116,9 +121,11 @@ def _results_are_distributions(make: Factory) -> None:
 def _facts_are_true(make: Factory) -> None:
     labels, logits = _problem()
     calibrator = make().fit(labels, logits=logits)
-    learned = sum(len(value) if isinstance(value, list) else 1 for value in calibrator.state().values())
+    learned = sum(_count(value) for name, value in calibrator.state().items() if name != "num_classes_")
     promised = calibrator.n_parameters(NUM_CLASSES)
-    assert learned <= promised, f"n_parameters promises at most {promised} learned numbers, state() holds {learned}"
+    assert promised is None or learned <= promised, (
+        f"n_parameters promises at most {promised} learned numbers, state() holds {learned}"
+    )
     if calibrator.preserves_ranking:
         for seed in (0, 1):
             before = _problem(seed)[1]
@@ -126,6 +133,12 @@ def _facts_are_true(make: Factory) -> None:
             assert torch.equal(before.argsort(dim=1), after.argsort(dim=1)), (
                 "preserves_ranking is True, but the order of the classes changes within a row"
             )
+
+
+def _count(learned: object) -> int:
+    if isinstance(learned, dict):
+        return sum(_count(value) for value in learned.get("state", learned).values())
+    return sum(map(_count, learned)) if isinstance(learned, list) else 1
 
 
 def _constants_do_not_matter(make: Factory) -> None:
@@ -185,6 +198,8 @@ def _rows_are_independent(make: Factory) -> None:
 
 def _fit_helps(make: Factory) -> None:
     labels, logits = _problem()
+    if not make().lowers_log_loss:
+        return
     for weight in (None, torch.linspace(0, 1, NUM_SAMPLES, dtype=torch.float64)):
         after = make().fit(labels, logits=logits, weight=weight).transform(logits=logits)
         share = torch.ones_like(after[:, 0]) if weight is None else weight
@@ -200,8 +215,52 @@ def _state_survives(make: Factory) -> None:
     expected = calibrator.transform(logits=logits)
     unpickled = pickle.loads(pickle.dumps(calibrator))
     assert torch.equal(unpickled.transform(logits=logits), expected), "a pickled copy must give the same results"
-    loaded = make().load(json.loads(json.dumps(calibrator.state())))
-    assert torch.equal(loaded.transform(logits=logits), expected), "state() must survive JSON and load() to the bit"
+    loaded = make().load_state(json.loads(json.dumps(calibrator.state())))
+    assert torch.equal(loaded.transform(logits=logits), expected), "state() must survive JSON and load_state to the bit"
+    again = calibrator.unfitted()
+    assert repr(again) == repr(calibrator), "unfitted() must return an object with the same options"
+    again.fit(labels, logits=logits)
+    assert torch.equal(again.transform(logits=logits), expected), "the options must be all that decides a fit"
+    with tempfile.TemporaryDirectory() as folder:
+        path = calibrator.save(Path(folder) / "calibrator.safetensors")
+        read = load(path, known=[type(calibrator)])
+    assert repr(read) == repr(calibrator), "a file must keep the options"
+    assert torch.equal(read.transform(logits=logits), expected), "a file must keep what is learned, to the bit"
+
+
+class _Mapping(nn.Module):
+    """A fitted map as it stands in an exported model."""
+
+    def __init__(self, calibrator: Calibrator) -> None:
+        super().__init__()
+        self.calibrator = calibrator
+
+    def forward(self, log_probs: Tensor) -> Tensor:
+        return self.calibrator._map(log_probs)
+
+
+def _the_map_exports(make: Factory) -> None:
+    labels, logits = _problem()
+    calibrator = make().fit(labels, logits=logits)
+    log_probs = logits.log_softmax(dim=1)
+    rows = torch.export.Dim("rows", min=2)
+    try:
+        exported = torch.export.export(_Mapping(calibrator), (log_probs,), dynamic_shapes=({0: rows},), strict=False)
+        got = exported.module()(log_probs[:7])
+    except Exception as error:
+        raise AssertionError(f"_map must be exportable with torch.export, got: {error}") from error
+    _assert_close(got, calibrator._map(log_probs[:7]), "the exported map must be the map")
+
+
+def _fitted_samples_are_known(make: Factory) -> None:
+    labels, logits = _problem()
+    calibrator = make().fit(labels, logits=logits)
+    with tempfile.TemporaryDirectory() as folder:
+        read = load(calibrator.save(Path(folder) / "calibrator.safetensors"), known=[type(calibrator)])
+    for one in (calibrator, read):
+        assert one.share_seen(logits=logits) == 1, "the fitted samples must be known again"
+        assert one.share_seen(probs=logits[::2].softmax(1).float()) == 0.5, "half of them must be known as half"
+        assert one.share_seen(logits=_problem(1)[1]) == 0, "other samples must not be taken for fitted ones"
 
 
 def _hard_cases_stay_finite(make: Factory) -> None:
@@ -238,6 +297,7 @@ def _bad_input_is_refused(make: Factory) -> None:
         "fit with weights of zero": lambda: make().fit(labels, logits=logits, weight=torch.zeros(NUM_SAMPLES)),
         "transform of NaN": lambda: calibrator.transform(logits=holed),
         "predict_proba of NaN": lambda: calibrator.predict_proba(logits=holed),
+        "predict_proba for another number of classes": lambda: calibrator.predict_proba(logits=logits[:, 1:]),
     }
     for name, call in calls.items():
         try:

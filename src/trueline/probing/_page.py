@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from trueline.contracts import write_atomically
 from trueline.page import png_uri, render_page
 from trueline.probing._charts import charts_of
 from trueline.probing._records import Number, Probed, ProbingFindings
 from trueline.probing._verdict import counted_minutes, probing_verdict
 from trueline.probing._words import number_text, seconds_text
-from trueline.train import write_atomically
 
 GEOMETRY = Path(__file__).parent / "geometry"
 """The folder with the template ``_geometry.html.j2``, whose macro shows :func:`geometry_words` on any page."""

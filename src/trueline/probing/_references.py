@@ -4,9 +4,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from trueline.contracts import Reference
+from trueline.contracts import Reference, write_atomically
 from trueline.probing._records import ProbingFindings
-from trueline.train import write_atomically
 
 RECORDS = ("probe.json", "explain.json")
 """What a run's folder calls the records of its geometry and of its explanations."""

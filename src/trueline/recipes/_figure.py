@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from trueline.contracts import import_optional
+from trueline.contracts import import_optional, write_atomically
 from trueline.recipes._study import Study
-from trueline.train import write_atomically
 
 
 def write_figure(study: Study, scores: Mapping[str, Mapping[str, Sequence[float]]], folder: Path) -> tuple[Path, Path]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from trueline.contracts import write_atomically
 from trueline.numerics import mean_interval
 from trueline.recipes._claim import Judgement, judge
 from trueline.recipes._recipe import Recipe
 from trueline.recipes._study import Study, measure_seeds
-from trueline.train import RunConfig, RunFolder, score_run, train, with_overrides, write_atomically
+from trueline.train import RunConfig, RunFolder, score_run, train, with_overrides
 
 _Scores = dict[str, dict[str, list[float]]]
 

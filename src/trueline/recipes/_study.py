@@ -9,9 +9,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from trueline.contracts import Reference, unknown_name
+from trueline.contracts import Reference, unknown_name, write_atomically
 from trueline.recipes._claim import Claim
-from trueline.train import write_atomically
 
 Scores = Mapping[str, Mapping[str, float]]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trueline.contracts import write_atomically
 from trueline.measure import reliability
 from trueline.page import MARKS, colour, render_page
 from trueline.report._charts import belief_curves, bin_rows, learning_curves, reliability_charts
@@ -13,7 +14,7 @@ from trueline.report._score import BINS
 from trueline.report._summarise import read_test, summarise
 from trueline.report._summary import METRICS, RunSummary
 from trueline.report._verdict import verdict
-from trueline.train import RunFolder, write_atomically
+from trueline.train import RunFolder
 
 _TEMPLATE = Path(__file__).parent / "_template.html.j2"
 _AT_ONCE = 24  # images of one outcome shown before the reader asks for more

@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trueline.contracts import write_atomically
 from trueline.steering._boundary import boundary_of
 from trueline.steering._findings import find
 from trueline.steering._options import SteeringOptions
@@ -26,7 +27,7 @@ from trueline.subjects import (
     path_from,
     subject_of_run,
 )
-from trueline.train import RunFolder, write_atomically
+from trueline.train import RunFolder
 
 PAGE = "steering.html"
 

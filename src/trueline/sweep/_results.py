@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trueline.contracts import write_atomically
 from trueline.sweep._sweep import Cell
 from trueline.sweep._work import Outcome
-from trueline.train import write_atomically
 
 NAME = "sweep.json"
 OWN = ("run", "state", "error")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trueline.contracts import write_atomically
 from trueline.sweep._in_process import in_process
 from trueline.sweep._in_processes import in_processes
 from trueline.sweep._on_ray import on_ray
@@ -15,7 +16,7 @@ from trueline.sweep._results import Results
 from trueline.sweep._scores import sweep_scores
 from trueline.sweep._sweep import Sweep
 from trueline.sweep._work import FAILURE, Outcome, Stopped, Task
-from trueline.train import Interrupted, RunFolder, check_same_config, dump_config, write_atomically
+from trueline.train import Interrupted, RunFolder, check_same_config, dump_config
 
 _ORDER = ("finished", "started", "failed", "new")
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from trueline.train import Interrupted, RunConfig, RunFolder, train, write_atomically
+from trueline.contracts import write_atomically
+from trueline.train import Interrupted, RunConfig, RunFolder, train
 
 FAILURE = "failure.txt"
 Score = Callable[[RunFolder], Mapping[str, float]]

@@ -20,7 +20,7 @@ from trueline.train._interrupt import Interrupted, StopRequest
 from trueline.train._load_model import load_model
 from trueline.train._loop import train
 from trueline.train._non_finite import NonFiniteLossError
-from trueline.train._run_folder import Beliefs, Pictures, Predictions, RunFolder, write_atomically
+from trueline.train._run_folder import Beliefs, Pictures, Predictions, RunFolder
 from trueline.train._schedule import learning_rate_factor
 from trueline.train._score import score_run
 
@@ -50,7 +50,6 @@ __all__ = [  # noqa: RUF022  grouped by what they are
     "Predictions",
     "RunFolder",
     "score_run",
-    "write_atomically",
     # training
     "Interrupted",
     "NonFiniteLossError",

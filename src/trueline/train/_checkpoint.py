@@ -11,7 +11,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trueline.train._run_folder import replacing
+from trueline.contracts import replacing
 
 FORMAT = "trueline checkpoint 1"
 

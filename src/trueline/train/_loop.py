@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from trueline.contracts import write_atomically
 from trueline.data import Batch
 from trueline.measure import mean_scores
 from trueline.train._checkpoint import check_same_config, read_checkpoint
@@ -20,7 +21,7 @@ from trueline.train._environment import describe_environment, utc_now
 from trueline.train._finish import write_results
 from trueline.train._interrupt import Interrupted, StopRequest
 from trueline.train._progress import TrainingProgress
-from trueline.train._run_folder import RunFolder, write_atomically
+from trueline.train._run_folder import RunFolder
 from trueline.train._saver import Saver
 from trueline.train._session import Position, Session
 from trueline.train._stability_watch import StabilityWatch

@@ -4,8 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from jaxtyping import Float, Int64, Shaped, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from trueline.contracts import replacing, write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,46 +268,6 @@ class RunFolder:
             what = "has no" if self.path.is_dir() else "is no folder with a"
             raise ValueError(f"{self.path} {what} {name}; give the folder that `trueline train` wrote")
         return path.read_text(encoding="utf-8")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file as a whole: readers see the old content or the new, whenever the process is killed.
-
-    Args:
-        path: the file; its folder is made if needed.
-        text: its new content, stored as UTF-8.
-    """
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` that takes its place, on disk, when the block ends without an error.
-
-    Args:
-        path: the file to replace; its folder is made if needed.
-
-    Yields:
-        The path to write to.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)  # the new name too must survive a power cut
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parse_json(text: str, where: str) -> dict[str, Any]:
