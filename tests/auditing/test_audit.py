@@ -9,7 +9,7 @@ import torch
 
 import trueline
 from trueline.auditing import Audit, audit, audit_predictions
-from trueline.auditing import _examine as examine_module
+from trueline.predictions import _prediction_set as prediction_module
 from trueline.calibrate import TemperatureScaling
 from trueline.contracts import cross_fit
 from trueline.measure import evaluate
@@ -181,7 +181,7 @@ def test_notes_name_what_is_unusual() -> None:
 def test_large_sets_keep_a_random_part_for_the_sliders(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, logits = predictions(500, sharp=2)
     whole = audit(labels, logits=logits).models[0]
-    monkeypatch.setattr(examine_module, "KEPT", 4 * 120)
+    monkeypatch.setattr(prediction_module, "KEPT", 4 * 120)
     part = audit(labels, logits=logits).models[0]
     assert part.sweep.samples == 120
     assert part.evaluation.scores == whole.evaluation.scores

@@ -129,3 +129,15 @@ def test_new_labels_leave_the_true_ones() -> None:
     assert examples.true_labels.tolist() == [0, 1, 1]
     with pytest.raises(ValueError, match="got 0 to 2"):
         build().with_labels(torch.tensor([2, 0, 0]))
+
+
+def test_pictures_are_scaled_by_their_range_or_stretched_together() -> None:
+    pixels = build(
+        inputs=torch.tensor([0, 8, 16], dtype=torch.uint8)[:, None, None, None].expand(3, 1, 2, 2), value_range=16.0
+    )
+    assert pixels.are_pictures
+    assert pixels.pictures(torch.tensor([2, 1]))[:, 0, 0, 0].tolist() == [255, 128]
+    floats = build(inputs=torch.tensor([-1.0, 0.0, 3.0])[:, None, None, None].expand(3, 3, 2, 2))
+    assert floats.pictures(torch.arange(3))[:, 0, 0, 0].tolist() == [0, 64, 255]
+    assert floats.pictures(torch.arange(0)).shape == (0, 1, 1, 1)
+    assert not build().are_pictures

@@ -4,11 +4,8 @@ import json
 import math
 from typing import Any
 
-import torch
-
-from trueline.measure import reliability
 from trueline.report._charts import belief_curves as beliefs_over_time
-from trueline.report._charts import bin_rows, learning_curves, reliability_charts
+from trueline.report._charts import learning_curves
 
 
 def epoch(number: int, **tables: dict[str, float]) -> dict[str, Any]:
@@ -65,22 +62,3 @@ def test_colours_come_from_the_style_sheet_in_the_order_of_the_runs() -> None:
     assert scale["domain"] == labels
     assert scale["range"][:2] == ["var(--run-0)", "var(--run-1)"]
     assert scale["range"][7:] == ["var(--run-0)", "var(--run-1)"]  # shapes tell them apart
-
-
-def test_the_reliability_chart_shows_the_bins_that_hold_samples() -> None:
-    probs = torch.tensor([[0.95, 0.05], [0.97, 0.03], [0.6, 0.4]])
-    diagram = reliability(torch.tensor([0, 1, 0]), probs=probs)
-    chart, histogram = reliability_charts(0, diagram, title="DPS as trained")
-    rows = bin_rows(diagram)
-    assert [row["count"] for row in rows] == [1, 2]
-    assert chart.spec["layer"][1]["data"]["values"] == rows
-    assert histogram.spec["data"]["values"] == rows
-    assert "mean confidence 84.0" in chart.description
-    assert "2 bins with samples" in chart.description
-
-
-def test_specifications_leave_theme_and_width_to_the_page() -> None:
-    diagram = reliability(torch.tensor([0]), probs=torch.tensor([[0.9, 0.1]]))
-    for chart in reliability_charts(1, diagram, title="x"):
-        assert "config" not in chart.spec
-        assert chart.spec["width"] == "container"

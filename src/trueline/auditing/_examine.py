@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from trueline.auditing._classes import class_rows
@@ -16,9 +16,7 @@ from trueline.auditing._sweep import sweep
 from trueline.auditing._temperature import HeldOut, scale
 from trueline.contracts import read_log_probs
 from trueline.measure import Evaluation, Evaluator, Outcomes
-from trueline.predictions import PredictionSet, sample_rows
-
-KEPT = 20_000_000  # entries kept for everything that needs the predictions more than once: 160 MB
+from trueline.predictions import PredictionSet, rows_in_memory, sample_rows
 
 Progress = Callable[[int, int], None]
 
@@ -85,7 +83,7 @@ def examine(predictions: PredictionSet, *, bins: int, progress: Progress | None 
         Memory for one block, for at most twenty million predictions that are kept, and about 50 bytes a sample and
         ``8·C·(C + 68·M)`` bytes for the measures.
     """
-    kept = _kept(len(predictions), predictions.num_classes)
+    kept = rows_in_memory(len(predictions), predictions.num_classes)
     evaluation, values = _read(predictions, kept, bins, progress)
     log_probs = read_log_probs(**{predictions.kind: values})
     some = evaluation
@@ -101,14 +99,6 @@ def examine(predictions: PredictionSet, *, bins: int, progress: Progress | None 
         )
     temperature, more = scale(some, log_probs, _held_out(predictions.held_out), bins=bins)
     return Examined(predictions, evaluation, some.outcomes, log_probs, temperature, (*notes, *more))
-
-
-def _kept(samples: int, classes: int) -> Int64[Tensor, " K"]:
-    """Choose which samples stay in memory: all, or as many as fit, drawn at random but always the same."""
-    number = max(1, KEPT // classes)
-    if samples <= number:
-        return torch.arange(samples)
-    return torch.randperm(samples, generator=torch.Generator().manual_seed(0))[:number].sort().values
 
 
 def _read(predictions: PredictionSet, kept: Tensor, bins: int, progress: Progress | None) -> tuple[Evaluation, Tensor]:
@@ -138,6 +128,6 @@ def _read(predictions: PredictionSet, kept: Tensor, bins: int, progress: Progres
 def _held_out(predictions: PredictionSet | None) -> HeldOut | None:
     if predictions is None:
         return None
-    rows = _kept(len(predictions), predictions.num_classes)
+    rows = rows_in_memory(len(predictions), predictions.num_classes)
     log_probs = read_log_probs(**{predictions.kind: sample_rows(predictions, rows)})
     return HeldOut(predictions.labels[rows], log_probs, f"{len(rows):,} other samples, {predictions.source}")

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float32, Int64, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 SUM_TOLERANCE = 1e-3
+_CHANNELS = (1, 3)
 
 
 class Batch(NamedTuple):
@@ -91,6 +92,29 @@ class Examples:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input; reads the first item of a data set that is not in memory."""
         return tuple(self.inputs.shape[1:] if isinstance(self.inputs, Tensor) else self.inputs[0].shape)
+
+    @property
+    def are_pictures(self) -> bool:
+        """Whether inputs have the shape of pictures with 1 or 3 channels."""
+        return len(self.input_shape) == 3 and self.input_shape[0] in _CHANNELS
+
+    def pictures(self, positions: Int64[Tensor, " K"]) -> UInt8[Tensor, "K channels H W"]:
+        """Return inputs as pictures; of float32 inputs, whose range is not known, all are stretched together.
+
+        Args:
+            positions: (K,) positions in [0, N), int64.
+
+        Returns:
+            (K, 1 or 3, H, W) values in 0..255.
+        """
+        if not len(positions):
+            return torch.zeros((0, 1, 1, 1), dtype=torch.uint8)
+        values = torch.stack([self.inputs[int(position)] for position in positions])
+        if values.dtype == torch.uint8:
+            scaled = values.float() / self.value_range
+        else:
+            scaled = (values - values.min()) / (values.max() - values.min()).clamp_min(torch.finfo(values.dtype).tiny)
+        return (255 * scaled).round().clamp(0, 255).to(torch.uint8)
 
     def select(self, positions: Int64[Tensor, " K"]) -> "Examples":
         """Return the samples at ``positions``, in that order.

@@ -9,7 +9,7 @@ from trueline.measure._confidence_gap import confidence_gap
 from trueline.measure._corp import CorpDecomposition, corp_decomposition
 from trueline.measure._detection import auroc, fpr_at_recall
 from trueline.measure._evaluate import evaluate
-from trueline.measure._evaluation import Evaluation
+from trueline.measure._evaluation import Evaluation, interval_row
 from trueline.measure._evaluator import Evaluator
 from trueline.measure._ks import ks_calibration_error
 from trueline.measure._log_loss import log_loss
@@ -46,6 +46,7 @@ __all__ = [
     "corp_decomposition",
     "evaluate",
     "fpr_at_recall",
+    "interval_row",
     "ks_calibration_error",
     "log_loss",
     "mean_scores",

@@ -2,6 +2,6 @@
 
 from trueline.predictions._arrays import from_arrays
 from trueline.predictions._files import read_predictions
-from trueline.predictions._prediction_set import PredictionSet, sample_rows
+from trueline.predictions._prediction_set import PredictionSet, rows_in_memory, sample_rows
 
-__all__ = ["PredictionSet", "from_arrays", "read_predictions", "sample_rows"]
+__all__ = ["PredictionSet", "from_arrays", "read_predictions", "rows_in_memory", "sample_rows"]

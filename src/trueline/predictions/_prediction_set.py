@@ -75,6 +75,25 @@ class PredictionSet:
         return len(self.labels)
 
 
+KEPT = 20_000_000  # entries that whoever needs predictions more than once keeps: 160 MB
+
+
+def rows_in_memory(samples: int, classes: int) -> Int64[Tensor, " K"]:
+    """Choose which samples to keep in memory: all, or twenty million entries drawn at random, always the same.
+
+    Args:
+        samples: how many there are.
+        classes: how many entries each has.
+
+    Returns:
+        (K,) positions, increasing.
+    """
+    number = max(1, KEPT // classes)
+    if samples <= number:
+        return torch.arange(samples)
+    return torch.randperm(samples, generator=torch.Generator().manual_seed(0))[:number].sort().values
+
+
 def sample_rows(predictions: PredictionSet, rows: Int64[Tensor, " K"]) -> Float[Tensor, "K C"]:
     """Return the predictions of some samples, read in one pass that ends at the last of them.
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trueline.contracts import import_optional
-from trueline.measure import Reliability
 from trueline.page import MARKS, Chart, axis, colour, nats, percent, spec_of
 
 _DASH = [5, 3]
@@ -55,65 +54,6 @@ def belief_curves(labels: Sequence[str], histories: Sequence[History]) -> list[C
         for name in names
     ]
     return _curves(labels, histories, plans)
-
-
-def reliability_charts(run: int, diagram: Reliability, *, title: str) -> tuple[Chart, Chart]:
-    """Draw accuracy against confidence with Wilson intervals, and the number of samples in each bin.
-
-    Args:
-        run: position of the run, which decides colour and mark.
-        diagram: the bin table.
-        title: what the predictions are, such as ``"DPS as trained"``.
-
-    Returns:
-        The diagram, and the histogram to be set beneath it.
-    """
-    alt = import_optional("altair", extra="report", purpose="drawing charts")
-    rows = bin_rows(diagram)
-    bins = alt.Chart(alt.Data(values=rows))
-    corners = alt.Chart(alt.Data(values=[{"at": 0, "to": 0}, {"at": 1, "to": 1}]))
-    x = alt.X("confidence:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(labels=False, ticks=False, title=None))
-    y = alt.Y("accuracy:Q", scale=alt.Scale(domain=[0, 1]), title="accuracy", axis=axis(".0%"))
-    tooltip = [
-        alt.Tooltip("lower:Q", format=".2f", title="bin above"),
-        alt.Tooltip("upper:Q", format=".2f", title="up to"),
-        alt.Tooltip("count:Q", format=",d", title="samples"),
-        alt.Tooltip("confidence:Q", format=".1%"),
-        alt.Tooltip("accuracy:Q", format=".1%"),
-        alt.Tooltip("interval_low:Q", format=".1%", title="interval from"),
-        alt.Tooltip("interval_high:Q", format=".1%", title="to"),
-    ]
-    diagonal = corners.mark_line(color="var(--ink-soft)", strokeDash=[3, 4], strokeWidth=1).encode(x="at:Q", y="to:Q")
-    intervals = bins.mark_rule(color=colour(run), strokeWidth=2, opacity=0.55).encode(
-        x=x, y="interval_low:Q", y2="interval_high:Q"
-    )
-    shape = MARKS[run % len(MARKS)][0]
-    marks = bins.mark_point(color=colour(run), shape=shape, filled=True, size=60, opacity=1).encode(
-        x=x, y=y, tooltip=tooltip
-    )
-    counts = bins.mark_bar(color=colour(run), opacity=0.55, stroke="var(--paper)").encode(
-        x=alt.X("lower:Q", scale=alt.Scale(domain=[0, 1]), title="confidence", axis=alt.Axis(format=".0%", grid=False)),
-        x2="upper:Q",
-        y=alt.Y("count:Q", title="samples", axis=axis("~s", ticks=2)),
-        y2=alt.datum(0),
-        tooltip=tooltip,
-    )
-    described = (
-        f"Reliability diagram of {title}: mean confidence {percent(diagram.mean_confidence)}, accuracy "
-        f"{percent(diagram.mean_accuracy)}, {sum(row['count'] > 0 for row in rows)} bins with samples."
-    )
-    return (
-        Chart(title, described, spec_of(alt.layer(diagonal, intervals, marks), height=240)),
-        Chart(f"{title}: samples per bin", f"Histogram of the confidences of {title}.", spec_of(counts, height=70)),
-    )
-
-
-def bin_rows(diagram: Reliability) -> list[dict[str, Any]]:
-    """Return the bins that hold samples, one dictionary each."""
-    table = diagram.to_dict()
-    names = ("lower", "upper", "count", "confidence", "accuracy", "interval_low", "interval_high")
-    rows = (dict(zip(names, values, strict=True)) for values in zip(*(table[name] for name in names), strict=True))
-    return [row for row in rows if row["count"]]
 
 
 def _curves(labels: Sequence[str], histories: Sequence[History], plans: Sequence[Any]) -> list[Chart]:

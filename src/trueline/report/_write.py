@@ -6,8 +6,8 @@ from typing import Any
 
 from trueline.contracts import write_atomically
 from trueline.measure import reliability
-from trueline.page import MARKS, colour, render_page
-from trueline.report._charts import belief_curves, bin_rows, learning_curves, reliability_charts
+from trueline.page import MARKS, bin_rows, colour, reliability_charts, render_page
+from trueline.report._charts import belief_curves, learning_curves
 from trueline.report._gallery import Outcome, gallery
 from trueline.report._references import references_of
 from trueline.report._score import BINS

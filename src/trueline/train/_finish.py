@@ -1,7 +1,7 @@
 """The results of a run, from its final weights."""
 
 import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from trueline.calibrate import TemperatureScaling
@@ -13,7 +13,6 @@ from trueline.train._run_folder import RunFolder
 from trueline.train._session import Session
 
 SHOWN_IMAGES = 200
-PICTURE_CHANNELS = (1, 3)
 
 
 def write_results(run: RunFolder, session: Session) -> None:
@@ -42,7 +41,7 @@ def write_results(run: RunFolder, session: Session) -> None:
     test = session.splits.test
     positions = _mistakes(test, logits["test"])
     if len(positions):
-        run.write_tensors("mistakes.safetensors", {"images": _pictures(test, positions), "positions": positions})
+        run.write_tensors("mistakes.safetensors", {"images": test.pictures(positions), "positions": positions})
     if "calibration" in logits:
         labels = session.splits.calibration.true_labels
         scaling = TemperatureScaling().fit(labels, logits=logits["calibration"])
@@ -66,7 +65,7 @@ def _predictions(name: str, examples: Examples, logits: Tensor) -> dict[str, Ten
 def _beliefs(train: Examples, beliefs: Float[Tensor, "N C"]) -> dict[str, Tensor]:
     weight, believed = beliefs.max(dim=1)
     positions = _surest(train, believed != train.labels, weight)
-    return {"beliefs": beliefs, "images": _pictures(train, positions), "positions": positions}
+    return {"beliefs": beliefs, "images": train.pictures(positions), "positions": positions}
 
 
 def _mistakes(test: Examples, logits: Float[Tensor, "N C"]) -> Int64[Tensor, " K"]:
@@ -76,18 +75,7 @@ def _mistakes(test: Examples, logits: Float[Tensor, "N C"]) -> Int64[Tensor, " K
 
 def _surest(examples: Examples, chosen: Bool[Tensor, " N"], weight: Float[Tensor, " N"]) -> Int64[Tensor, " K"]:
     """Return the chosen samples of the largest weights; none where the inputs are no pictures."""
-    if len(examples.input_shape) != 3 or examples.input_shape[0] not in PICTURE_CHANNELS:
+    if not examples.are_pictures:
         return torch.zeros(0, dtype=torch.int64)
     found = chosen.nonzero().squeeze(1)
     return found[weight[found].argsort(descending=True, stable=True)][:SHOWN_IMAGES]
-
-
-def _pictures(examples: Examples, positions: Int64[Tensor, " K"]) -> UInt8[Tensor, "K channels H W"]:
-    if not len(positions):
-        return torch.zeros((0, 1, 1, 1), dtype=torch.uint8)
-    values = torch.stack([examples.inputs[int(position)] for position in positions])
-    if values.dtype == torch.uint8:
-        scaled = values.float() / examples.value_range
-    else:  # their range is not known
-        scaled = (values - values.min()) / (values.max() - values.min()).clamp_min(torch.finfo(values.dtype).tiny)
-    return (255 * scaled).round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,124 @@
+"""What fittable objects share: options, copies, states, files and devices."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import trueline
+from trueline.calibrate import TemperatureScaling
+from trueline.contracts import Fittable, load
+
+
+class _Learner(Fittable):
+    def __init__(self, rate=0.5, names=("a", "b"), inner=None, start=None):
+        self.rate, self.names, self.inner, self.start = rate, names, inner, start
+
+    def fit(self):
+        self.number_ = 1 / 3
+        self.count_ = 7
+        self.table_ = {"x": torch.tensor([[0.1, 2.0]], dtype=torch.float64), "rows": [{"name": "a", "loss": None}]}
+        self.index_ = torch.tensor([3, 1])
+        self.mask_ = torch.tensor([True, False])
+        self.inner_ = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7})
+        return self
+
+
+def _same(first: object, second: object) -> bool:
+    if isinstance(first, torch.Tensor):
+        return first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(_same(first[key], second[key]) for key in first)
+    if isinstance(first, Fittable):
+        return type(first) is type(second) and all(
+            _same(getattr(first, name), getattr(second, name)) for name in {*vars(first), *vars(second)}
+        )
+    return type(first) is type(second) and first == second
+
+
+def test_options_are_the_arguments_of_the_constructor() -> None:
+    learner = _Learner(names=("c",)).fit()
+    assert learner.options() == {"rate": 0.5, "names": ("c",), "inner": None, "start": None}
+    assert repr(learner) == "_Learner(rate=0.5, names=('c',), inner=None, start=None)"
+    assert repr(TemperatureScaling()) == "TemperatureScaling()"
+
+
+def test_an_unfitted_copy_keeps_options_and_forgets_the_rest_down_to_inner_objects() -> None:
+    inner = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7})
+    copy = _Learner(rate=2.0, inner=inner).fit().unfitted()
+    assert copy.rate == 2.0
+    assert not any(name.endswith("_") for name in vars(copy))
+    with pytest.raises(RuntimeError, match="not fitted"):
+        copy.inner.state()
+    assert inner.temperature_ == 1.7
+
+
+def test_a_state_goes_through_json() -> None:
+    learner = _Learner().fit()
+    read = _Learner().load_state(json.loads(json.dumps(learner.state())))
+    assert _same(read, learner)
+
+
+def test_a_file_keeps_options_and_learned_values_to_the_bit(tmp_path: Path) -> None:
+    start = torch.tensor([1, 2])
+    learner = _Learner(rate=0.1, inner=TemperatureScaling(), start=start).fit()
+    path = learner.save(tmp_path / "new folder" / "learner.safetensors")
+    read = load(path, known=[_Learner])
+    assert _same(read, learner)
+    assert [file.name for file in path.parent.iterdir()] == ["learner.safetensors"]
+    again = learner.save(tmp_path / "again.safetensors")
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_one_call_at_the_top_reads_any_fitted_object(tmp_path: Path) -> None:
+    labels, logits = torch.tensor([0, 1, 1, 0]), torch.tensor([-2.0, 4.0, 3.0, 1.0])
+    scaling = TemperatureScaling().fit(labels, logits=logits)
+    read = trueline.load(scaling.save(tmp_path / "scaling.safetensors"))
+    assert isinstance(read, TemperatureScaling)
+    assert read.temperature_ == scaling.temperature_
+    assert read.share_seen(logits=logits) == 1
+
+
+def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no file; give one that save"):
+        load(tmp_path / "absent")
+    (tmp_path / "text").write_text("temperature: 2")
+    with pytest.raises(ValueError, match="holds no fitted object"):
+        load(tmp_path / "text")
+    save_file({"logits": torch.zeros(2)}, tmp_path / "tensors")
+    with pytest.raises(ValueError, match="holds no fitted object, only tensors"):
+        load(tmp_path / "tensors")
+
+
+@pytest.mark.parametrize("name", ["os.system", "trueline.calibrate.nothing", "trueline.nothing.X", "trueline.data.load"])
+def test_a_file_cannot_name_anything_but_a_fittable_class(tmp_path: Path, name: str) -> None:
+    header = json.dumps({"class": name, "options": {}, "state": {"x_": 1}})
+    save_file({}, tmp_path / "file", metadata={"trueline": header})
+    with pytest.raises(ValueError, match=f"holds a {name}, which is unknown here"):
+        load(tmp_path / "file")
+
+
+def test_a_class_of_ones_own_must_be_named(tmp_path: Path) -> None:
+    path = _Learner().fit().save(tmp_path / "learner")
+    with pytest.raises(ValueError, match=r"pass known=\[_Learner\]"):
+        load(path)
+
+
+def test_what_a_file_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path) -> None:
+    path = _Learner().fit().save(tmp_path / "learner")
+    before = path.read_bytes()
+    with pytest.raises(TypeError, match="a function cannot be saved"):
+        _Learner(inner=lambda: None).fit().save(path)
+    with pytest.raises(RuntimeError, match="not fitted"):
+        _Learner().save(path)
+    assert path.read_bytes() == before
+
+
+def test_learned_tensors_move_and_others_are_asked_for() -> None:
+    learner = _Learner().fit().to("meta")
+    assert {value.device.type for value in (learner.index_, learner.mask_, learner.table_["x"])} == {"meta"}
+    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7, "offsets_": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=r"learned is not; call .to\('cpu'\) first"):
+        scaling.to("meta").transform(logits=torch.zeros(1, 2))
