@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 _GROUPS = (
     "auditing",
     "calibrate",
+    "calibrating",
+    "conformal",
     "contracts",
     "counterfactual",
     "data",
@@ -25,6 +27,7 @@ _GROUPS = (
     "probe",
     "probing",
     "recipes",
+    "regression",
     "regularize",
     "report",
     "robustness",

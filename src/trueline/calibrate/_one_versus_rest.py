@@ -26,6 +26,10 @@ class OneVersusRest(Calibrator):
     def _map_scores(self, log_odds: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         """Return the probability of each column's class, in [0, 1]."""
 
+    def _map_rest(self, log_odds: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
+        """Return the probability of class 0 of two; a method that knows it to more digits than ``1 - q`` overrides."""
+        return 1 - self._map_scores(log_odds)
+
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
@@ -35,9 +39,10 @@ class OneVersusRest(Calibrator):
         self._fit_scores(log_odds, (labels[:, None] == classes).double(), weight)
 
     def _map(self, log_probs: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
-        mapped = self._map_scores(class_log_odds(log_probs))
+        log_odds = class_log_odds(log_probs)
+        mapped = self._map_scores(log_odds)
         if log_probs.shape[1] == 2:
-            mapped = torch.cat([1 - mapped, mapped], dim=1)
+            mapped = torch.cat([self._map_rest(log_odds), mapped], dim=1)
         total = mapped.sum(dim=1, keepdim=True)
         shared = torch.where(total > 0, mapped / total.clamp_min(TINY), 1 / log_probs.shape[1])
         return shared.clamp_min(TINY).log()

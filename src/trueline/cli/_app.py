@@ -6,7 +6,9 @@ import typer
 
 import trueline
 from trueline.cli._audit import audit
+from trueline.cli._calibrate import calibrate
 from trueline.cli._cite import cite
+from trueline.cli._conform import conform
 from trueline.cli._counterfactual import counterfactual
 from trueline.cli._demo import demo
 from trueline.cli._explain import explain
@@ -24,7 +26,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for verb in (demo, audit, train, sweep, probe, explain, counterfactual, steer, report, reproduce, methods, cite):
+for verb in (
+    demo,
+    audit,
+    calibrate,
+    conform,
+    train,
+    sweep,
+    probe,
+    explain,
+    counterfactual,
+    steer,
+    report,
+    reproduce,
+    methods,
+    cite,
+):
     app.command()(verb)
 
 

@@ -3,12 +3,16 @@
 from trueline.contracts._calibrator import Calibrator
 from trueline.contracts._catalogue import Catalogue, unknown_name
 from trueline.contracts._check_calibrator import check_calibrator
+from trueline.contracts._check_conformal import check_conformal
+from trueline.contracts._check_conformal_regressor import check_conformal_regressor
 from trueline.contracts._check_explainer import check_explainer
 from trueline.contracts._check_measure import check_measure
 from trueline.contracts._check_probe import check_probe
 from trueline.contracts._check_steering import check_steering
 from trueline.contracts._check_target_builder import check_target_builder
 from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
+from trueline.contracts._conformal import ConformalClassifier
+from trueline.contracts._conformal_regressor import ConformalRegressor
 from trueline.contracts._cross_fit import cross_fit
 from trueline.contracts._explainer import Explainer
 from trueline.contracts._fingerprint import fingerprint, share_seen
@@ -17,6 +21,7 @@ from trueline.contracts._left_as_found import left_as_found
 from trueline.contracts._load import load
 from trueline.contracts._method import Facts, Reference, facts_of, method
 from trueline.contracts._named_object import named_object
+from trueline.contracts._online_calibrator import OnlineCalibrator, Stream
 from trueline.contracts._optional import import_optional
 from trueline.contracts._output_layers import output_layers
 from trueline.contracts._plain_chart import ACCENT, NEUTRAL, distribution_chart, plain_chart
@@ -34,13 +39,19 @@ __all__ = [
     "Calibrator",
     "Catalogue",
     "ClassValue",
+    "ConformalClassifier",
+    "ConformalRegressor",
     "Explainer",
     "Facts",
     "Fittable",
+    "OnlineCalibrator",
     "Record",
     "Reference",
+    "Stream",
     "TargetBuilder",
     "check_calibrator",
+    "check_conformal",
+    "check_conformal_regressor",
     "check_explainer",
     "check_labels",
     "check_measure",

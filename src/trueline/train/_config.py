@@ -207,7 +207,9 @@ class TrainingConfig(Table):
     ``average`` is the decay of a running mean of the weights, which is then what is evaluated and kept.
     ``early_stopping`` is the number of epochs without a better ``monitor`` on the validation split after which
     training ends. ``checkpoint_every`` counts steps; 0 saves at the end of each epoch. ``snapshots`` are the epochs
-    whose weights are kept; 0 stands for the initial weights.
+    whose weights are kept; 0 stands for the initial weights. ``predictions_every`` counts the epochs after which the
+    logits of the calibration and test splits are kept, for methods that choose among epochs afterwards, such as
+    :class:`trueline.conformal.ConformalEarlyStopping`.
 
     ``stop_at_accuracy`` ends training after the first evaluated epoch whose accuracy on the validation split is at
     least that, and ``stop_at_loss`` after the first whose mean cross-entropy of the given training labels, in
@@ -231,6 +233,7 @@ class TrainingConfig(Table):
     monitor: Literal["log_loss", "accuracy"] = "log_loss"
     checkpoint_every: Annotated[int, Field(ge=0)] = 0
     snapshots: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = None
+    predictions_every: Annotated[int, Field(ge=1)] | None = None
     evaluate_every: Annotated[int, Field(ge=1)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     deterministic: bool = True
@@ -297,6 +300,10 @@ class RunConfig(Table):
         for key in ("early_stopping", "stop_at_accuracy"):
             if getattr(self.training, key) is not None and self.data.validation == 0:
                 raise ValueError(f"[training] {key} needs a validation split; set [data] validation above 0")
+        if self.training.predictions_every is not None and self.data.calibration == 0:
+            raise ValueError(
+                "[training] predictions_every needs a calibration split; set [data] calibration above 0"
+            )
         if self.schedule.warmup_epochs >= self.training.epochs:
             raise ValueError(
                 f"[schedule] warmup_epochs must be below the {self.training.epochs} epochs of [training], "

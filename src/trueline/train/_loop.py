@@ -62,7 +62,8 @@ def train(config: RunConfig, folder: str | Path, *, resume: bool = False, progre
 
     Cost:
         One forward and backward pass per sample and epoch, and a forward pass over the validation and test splits
-        every ``training.evaluate_every`` epochs; with ``training.stop_at_loss`` one over the training split too.
+        every ``training.evaluate_every`` epochs; with ``training.stop_at_loss`` one over the training split too, and
+        one over the calibration and test splits every ``training.predictions_every`` epochs.
     """
     run = RunFolder(Path(folder))
     if (run.path / "config.toml").exists():
@@ -158,6 +159,7 @@ def _train_epochs(
         if accelerator.is_main_process:
             run.append_metrics(row)
         saver.keep_snapshot()  # before the checkpoint: a run that goes on from there would not write it
+        saver.keep_predictions()
         saver.save()
         progress.end_epoch(position.epoch, training.epochs, _headline(row))
         if note := _tell_end(training, row):

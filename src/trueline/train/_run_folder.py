@@ -74,7 +74,8 @@ class RunFolder:
     ``beliefs.safetensors`` for objectives with a memory; ``mistakes.safetensors`` with the pictures of the surest wrong
     test predictions, where the inputs are images; ``calibration.json`` with a calibration split; ``environment.json``;
     ``checkpoints/last.safetensors`` and ``checkpoints/best.safetensors``, and with ``training.snapshots`` the
-    weights of chosen epochs, such as ``checkpoints/epoch0004.safetensors``.
+    weights of chosen epochs, such as ``checkpoints/epoch0004.safetensors``, with ``training.predictions_every`` the
+    logits after epochs, such as ``checkpoints/logits0004.safetensors``.
 
     Args:
         path: the folder.
@@ -102,11 +103,35 @@ class RunFolder:
 
     def snapshots(self) -> dict[int, Path]:
         """Return the weights that were kept so far, by finished epochs, in order; :func:`load_model` reads them."""
-        kept = {}
-        for path in self.path.glob("checkpoints/epoch*.safetensors"):
-            if named := re.fullmatch(r"epoch(\d{4,})", path.stem):
-                kept[int(named[1])] = path
-        return dict(sorted(kept.items()))
+        return self._by_epoch("epoch")
+
+    def epoch_logits(self, split: str) -> dict[int, Float[Tensor, "N C"]]:
+        """Return the logits that ``training.predictions_every`` kept so far, by finished epochs, in order.
+
+        ``torch.stack(list(run.epoch_logits("calibration").values()))`` is what
+        :class:`trueline.conformal.ConformalEarlyStopping` learns from, with the true labels of that split.
+
+        Args:
+            split: ``"calibration"`` or ``"test"``.
+
+        Returns:
+            (N, C) logits, float32, for each of these epochs.
+
+        Raises:
+            ValueError: if the split is another one, or a file is damaged.
+        """
+        if split not in ("calibration", "test"):
+            raise ValueError(f"logits are kept of the splits 'calibration' and 'test', got {split!r}")
+        return {epoch: _read_tensors(path)[split] for epoch, path in self._by_epoch("logits").items()}
+
+    def write_epoch_logits(self, epoch: int, logits: Mapping[str, Float[Tensor, "_N C"]]) -> None:
+        """Keep the logits after an epoch.
+
+        Args:
+            epoch: finished epochs.
+            logits: (N, C) of each split.
+        """
+        self.write_tensors(f"checkpoints/logits{epoch:04d}.safetensors", logits)
 
     def is_finished(self) -> bool:
         """Return whether the run has come to its end."""
@@ -238,7 +263,7 @@ class RunFolder:
         """
         for leftover in (*self.path.glob(".*.tmp"), *self.path.glob("checkpoints/.*.tmp")):
             leftover.unlink()
-        for after, path in self.snapshots().items():
+        for after, path in (*self.snapshots().items(), *self._by_epoch("logits").items()):
             if after > epoch:
                 path.unlink()
         kept = [json.dumps(row) + "\n" for row in self.metrics() if row["epoch"] <= epoch]
@@ -246,6 +271,14 @@ class RunFolder:
         if measured := self.stability():
             kept = [json.dumps(row) + "\n" for row in measured if row["step"] < step]
             write_atomically(self.path / "stability.jsonl", "".join(kept))
+
+    def _by_epoch(self, kind: str) -> dict[int, Path]:
+        """Return the files of a kind that have the number of finished epochs in their name, in its order."""
+        kept = {}
+        for path in self.path.glob(f"checkpoints/{kind}*.safetensors"):
+            if named := re.fullmatch(rf"{kind}(\d{{4,}})", path.stem):
+                kept[int(named[1])] = path
+        return dict(sorted(kept.items()))
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         path = self.path / name

@@ -45,6 +45,16 @@ class Saver:
         if position.epoch in wanted and self._session.accelerator.is_main_process:
             self._session.snapshot(position).save(self._run.snapshot(position.epoch))
 
+    def keep_predictions(self) -> None:
+        """Write the logits of the calibration and test splits after an epoch, if they are to be kept."""
+        every, session, epoch = self._session.config.training.predictions_every, self._session, self._position.epoch
+        if every is None or epoch % every:
+            return
+        network = session.evaluated()
+        logits = {name: session.evaluators[name].logits(network) for name in ("calibration", "test")}
+        if session.accelerator.is_main_process:
+            self._run.write_epoch_logits(epoch, logits)
+
     def save(self, *, best: bool = False) -> None:
         """Replace the last checkpoint, or the best one.
 

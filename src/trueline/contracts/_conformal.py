@@ -1,0 +1,387 @@
+"""The contract of conformal classifiers: sets of classes that miss the label at most as often as agreed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from trueline.contracts._checks import check_labels, check_predictions, row_blocks
+from trueline.contracts._fingerprint import fingerprint, share_seen
+from trueline.contracts._fittable import Fittable
+from trueline.contracts._predictions import read_log_probs
+
+C = TypeVar("C", bound="ConformalClassifier")
+
+CALIBRATION, PREDICTION, SPLIT, TIES = range(4)  # what a sample's uniform number is for; each purpose has its own
+
+
+class ConformalClassifier(Fittable, ABC):
+    """Turns predictions into sets of classes of which a share of at least ``1 - alpha`` holds the label.
+
+    Constructors only store their options; ``fit`` learns thresholds from held-out samples, exchangeable with those to
+    come, which were used for nothing else: neither training, nor early stopping, nor a calibration map.
+
+    A method implements ``_scores``, ``_calibrate``, ``_cutoffs`` and ``_p_values``, in terms of float64
+    log-probabilities and scores, where a larger score is a worse class. Methods with one threshold derive from
+    ``trueline.conformal.SplitConformal`` and only need ``_scores``.
+
+    A randomised score takes one uniform number U per sample, shared by all classes of that sample. By default U is a
+    hash of ``seed`` and the sample's ``index``, so that neither the batch nor the order decides what is in a set.
+    Without ``index`` the sample's position in the call takes its place: pass ``index=`` if predictions come in batches,
+    else samples of different batches share their numbers. With ``generator=`` U is drawn anew in each call. The numbers
+    of calibration samples and of later ones are different for the same index.
+    """
+
+    exact_coverage: bool
+    """Whether coverage is ``⌈(n + 1)(1 - alpha)⌉/(n + 1)`` for n samples with distinct scores, and not only more."""
+
+    holds_top_classes: bool
+    """Whether a set holds with a class also all those that are more probable."""
+
+    nested: bool = True
+    """Whether the set for a smaller ``alpha`` holds the set for a larger one, from the same samples."""
+
+    splits_samples: bool = False
+    """Whether ``_calibrate`` needs uniform numbers to split the samples."""
+
+    takes_groups: bool = False
+    """Whether ``groups`` has to be given."""
+
+    alpha: float
+    """Wanted rate of misses, in (0, 1)."""
+
+    randomised: bool = False
+    """Whether the scores depend on U."""
+
+    allow_empty: bool = True
+    """Whether a set may be empty; else it holds at least the most probable class."""
+
+    seed: int = 0
+    """Decides U together with a sample's index."""
+
+    num_classes_: int
+    """How many classes it was fitted to."""
+
+    @abstractmethod
+    def _scores(self, log_probs: Float[Tensor, "N C"], draws: Float[Tensor, " N"]) -> Float[Tensor, "N C"]:
+        """Return the score of every class, larger is worse, for one uniform number per sample (1 if not randomised)."""
+
+    @abstractmethod
+    def _calibrate(
+        self,
+        scores: Float[Tensor, "N C"],
+        labels: Int64[Tensor, " N"],
+        groups: Int64[Tensor, " N"] | None,
+        draws: Float[Tensor, " N"],
+    ) -> None:
+        """Set the attributes that end in ``_``; ``draws`` are uniform numbers if ``splits_samples``, else ones."""
+
+    @abstractmethod
+    def _cutoffs(self, groups: Int64[Tensor, " N"] | None) -> Float[Tensor, "..."]:
+        """Return the largest score that is still in the set, in a shape that broadcasts to (N, C)."""
+
+    @abstractmethod
+    def _p_values(
+        self,
+        scores: Float[Tensor, "N C"],
+        groups: Int64[Tensor, " N"] | None,
+        draws: Float[Tensor, " N"] | None,
+    ) -> Float[Tensor, "N C"]:
+        """Return the p-value of every class, smoothed if there are draws."""
+
+    def fit(
+        self: C,
+        labels: Int64[Tensor, " N"],
+        *,
+        logits: Float[Tensor, "N *C"] | None = None,
+        probs: Float[Tensor, "N *C"] | None = None,
+        groups: Int64[Tensor, " N"] | None = None,
+        index: Int64[Tensor, " N"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> C:
+        """Learn the thresholds from held-out predictions; an earlier fit is forgotten.
+
+        Samples have no weights: for data that are not exchangeable with those to come, pass weights to
+        ``trueline.conformal.conformal_quantile``.
+
+        Args:
+            labels: (N,) class numbers, int64, of samples that were used for nothing else.
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+            groups: (N,) group numbers, int64, at least 0, for methods with thresholds by group; else None.
+            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            generator: draws the U anew, if given.
+
+        Returns:
+            Itself. Too few samples for a threshold make it infinite, and a warning says so.
+
+        Raises:
+            ValueError: if predictions, labels, groups or index are not what is described above.
+            TypeError: if a dtype is wrong.
+        """
+        log_probs = read_log_probs(logits=logits, probs=probs).detach()
+        check_labels(labels, *log_probs.shape)
+        self._check_groups(groups, len(labels))
+        draws = self._draws(log_probs, index, generator, CALIBRATION)
+        scores = torch.empty_like(log_probs)
+        for block, draw, result in row_blocks(log_probs, draws, scores):
+            result.copy_(self._scores(block, draw))
+        self._forget()
+        self.num_classes_ = log_probs.shape[1]
+        parts = self._uniform(len(labels), index, generator, SPLIT) if self.splits_samples else torch.ones_like(draws)
+        self._calibrate(scores, labels, groups, parts.to(labels.device))
+        self._seen = fingerprint(log_probs)
+        return self
+
+    def scores(
+        self,
+        *,
+        logits: Float[Tensor, "N *C"] | None = None,
+        probs: Float[Tensor, "N *C"] | None = None,
+        index: Int64[Tensor, " N"] | None = None,
+        generator: torch.Generator | None = None,
+        calibrating: bool = False,
+    ) -> Float[Tensor, "N C"]:
+        """Return the score of every class, larger is worse; needs no fit.
+
+        Args:
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            generator: draws the U anew, if given.
+            calibrating: whether to use the U that ``fit`` uses, and not those of ``predict_set``.
+
+        Returns:
+            (N, C) scores, float64.
+
+        Raises:
+            ValueError: if the predictions or index are not what is described above.
+            TypeError: if a dtype is wrong.
+        """
+        purpose = CALIBRATION if calibrating else PREDICTION
+        scored = self._scored(logits, probs, None, index, generator, purpose=purpose)
+        return torch.cat([scores for _, scores, *_ in scored])
+
+    def predict_set(
+        self,
+        *,
+        logits: Float[Tensor, "N *C"] | None = None,
+        probs: Float[Tensor, "N *C"] | None = None,
+        groups: Int64[Tensor, " N"] | None = None,
+        index: Int64[Tensor, " N"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Bool[Tensor, "N C"]:
+        """Return which classes are in the set of each sample: those whose score is at most the threshold.
+
+        With ``allow_empty=False`` the most probable class (of ties, the lowest) is added to empty sets. That can only
+        add coverage, so sets are then right more often than agreed.
+
+        Args:
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+            groups: (N,) group numbers, int64, at least 0, for methods with thresholds by group; else None.
+            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            generator: draws the U anew, if given.
+
+        Returns:
+            (N, C) True for the classes in the set.
+
+        Raises:
+            RuntimeError: if the object is not fitted.
+            ValueError: if predictions, groups or index are not what is described above.
+            TypeError: if a dtype is wrong.
+        """
+        self._check_ready(logits, probs, groups)
+        sets = []
+        for log_probs, scores, group, _ in self._scored(logits, probs, groups, index, generator):
+            inside = scores <= self._cutoffs(group)
+            if not self.allow_empty:
+                empty = ~inside.any(dim=1)
+                inside[empty, log_probs[empty].argmax(dim=1)] = True
+            sets.append(inside)
+        return torch.cat(sets)
+
+    def p_values(
+        self,
+        *,
+        logits: Float[Tensor, "N *C"] | None = None,
+        probs: Float[Tensor, "N *C"] | None = None,
+        groups: Int64[Tensor, " N"] | None = None,
+        index: Int64[Tensor, " N"] | None = None,
+        generator: torch.Generator | None = None,
+        smoothed: bool = False,
+    ) -> Float[Tensor, "N C"]:
+        """Return the p-value of each class: a set holds those above ``alpha`` (but for ``allow_empty=False``).
+
+        The p-value of the label is at most a with a probability of at most a, for every a. P-values are about one class
+        each; they are no probabilities and do not sum to one.
+
+        Args:
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+            groups: (N,) group numbers, int64, at least 0, for methods with thresholds by group; else None.
+            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            generator: draws the U anew, if given.
+            smoothed: whether to break ties at random, by a further uniform number per sample, so that the p-value of
+                the label is exactly uniform. Sets are those of the p-values that are not smoothed.
+
+        Returns:
+            (N, C) p-values in (0, 1], float64.
+
+        Raises:
+            RuntimeError: if the object is not fitted.
+            ValueError: if predictions, groups or index are not what is described above.
+            TypeError: if a dtype is wrong.
+        """
+        self._check_ready(logits, probs, groups)
+        return torch.cat(
+            [
+                self._p_values(scores, group, ties)
+                for _, scores, group, ties in self._scored(logits, probs, groups, index, generator, smoothed=smoothed)
+            ]
+        )
+
+    def share_seen(
+        self, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
+    ) -> float:
+        """Return which share of the samples it was fitted to is among these: coverage of those promises nothing.
+
+        Args:
+            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
+            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
+
+        Returns:
+            A share in [0, 1], estimated from a fingerprint of 256 of the fitted samples; 0 where most of those were
+            alike, since equal predictions then say nothing about equal samples.
+
+        Raises:
+            RuntimeError: if the object is not fitted.
+            ValueError: if the predictions are not what is described above.
+        """
+        self._check_fitted()
+        return 0.0 if self._seen is None else share_seen(self._seen, read_log_probs(logits=logits, probs=probs))
+
+    def _scored(
+        self,
+        logits: Tensor | None,
+        probs: Tensor | None,
+        groups: Tensor | None,
+        index: Tensor | None,
+        generator: torch.Generator | None,
+        *,
+        purpose: int = PREDICTION,
+        smoothed: bool = False,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
+        """Yield log-probabilities, scores, groups and numbers for ties of run after run of rows."""
+        values = check_predictions(logits=logits, probs=probs).detach()
+        draws = self._draws(values, index, generator, purpose)
+        ties = self._uniform(len(values), index, generator, TIES).to(values.device) if smoothed else None
+        start = 0
+        for block, draw in row_blocks(values, draws):
+            log_probs = read_log_probs(logits=block) if probs is None else read_log_probs(probs=block)
+            rows = slice(start, start + len(block))
+            start += len(block)
+            group, tie = (None if values is None else values[rows] for values in (groups, ties))
+            yield log_probs, self._scores(log_probs, draw), group, tie
+
+    def _draws(
+        self, values: Tensor, index: Tensor | None, generator: torch.Generator | None, purpose: int
+    ) -> Float[Tensor, " N"]:
+        if index is not None:
+            _check_integers(index, "index", len(values))
+        if not self.randomised:
+            return torch.ones(len(values), dtype=torch.float64, device=values.device)
+        return self._uniform(len(values), index, generator, purpose).to(values.device)
+
+    def _uniform(
+        self, count: int, index: Tensor | None, generator: torch.Generator | None, purpose: int
+    ) -> Float[Tensor, " N"]:
+        if generator is not None:
+            return torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
+        return hashed_uniform(torch.arange(count) if index is None else index, self.seed, purpose)
+
+    def _check_groups(self, groups: Tensor | None, count: int) -> None:
+        name = type(self).__name__
+        if groups is None and self.takes_groups:
+            raise ValueError(f"{name} has thresholds by group, got no groups; pass groups=, one number per sample")
+        if groups is not None and not self.takes_groups:
+            raise ValueError(f"{name} has no thresholds by group, got groups=; wrap it: GroupConditional({name}(...))")
+        if groups is not None:
+            _check_integers(groups, "groups", count)
+            if groups.amin() < 0:
+                raise ValueError(f"groups must be numbers of at least 0, got {int(groups.amin())}")
+
+    def _check_ready(self, logits: Tensor | None, probs: Tensor | None, groups: Tensor | None) -> None:
+        self._check_fitted()
+        values = check_predictions(logits=logits, probs=probs)
+        self._check_groups(groups, len(values))
+        if values.shape[1] != self.num_classes_:
+            raise ValueError(
+                f"this {type(self).__name__} was fitted to {self.num_classes_} classes, got predictions of "
+                f"{values.shape[1]}"
+            )
+        learned = [getattr(self, name) for name in self._learned()]
+        if any(value.device != values.device for value in learned if isinstance(value, Tensor)):
+            raise ValueError(
+                f"the predictions are on {values.device}, what this {type(self).__name__} learned is not; "
+                f"call .to({str(values.device)!r}) first"
+            )
+
+
+def hashed_uniform(index: Int64[Tensor, " N"], seed: int, purpose: int = 0) -> Float[Tensor, " N"]:
+    """Return numbers that look uniform and independent, each decided by seed, purpose and one index alone.
+
+    The output function of the generator SplitMix64 (Steele, Lea and Flood, Fast splittable pseudorandom number
+    generators, OOPSLA, 2014) is applied to the position ``index`` of a stream that seed and purpose choose.
+
+    Args:
+        index: (N,) whole numbers.
+        seed: any whole number.
+        purpose: keeps the numbers of one sample apart that are for different things.
+
+    Returns:
+        (N,) numbers strictly between 0 and 1, float64, on the index's device.
+
+    Example:
+        >>> import torch
+        >>> first = hashed_uniform(torch.tensor([3, 8]), seed=0)
+        >>> bool(first[1] == hashed_uniform(torch.tensor([8]), seed=0)[0])
+        True
+    """
+    stream = _mixed_number(_mixed_number(seed + _STEP * (purpose + 1)))
+    bits = index * _signed(_STEP) + _signed(stream)  # wraps around, as do the products below
+    bits = (bits ^ _shifted(bits, 30)) * _signed(_FACTORS[0])
+    bits = (bits ^ _shifted(bits, 27)) * _signed(_FACTORS[1])
+    return (_shifted(bits ^ _shifted(bits, 31), 12).double() + 0.5) * 2.0**-52
+
+
+_STEP = 0x9E3779B97F4A7C15
+_FACTORS = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_ALL = (1 << 64) - 1
+
+
+def _mixed_number(bits: int) -> int:
+    """Return SplitMix64's bijection of 64 bits."""
+    bits &= _ALL
+    bits = (bits ^ bits >> 30) * _FACTORS[0] & _ALL
+    bits = (bits ^ bits >> 27) * _FACTORS[1] & _ALL
+    return bits ^ bits >> 31
+
+
+def _shifted(bits: Tensor, places: int) -> Tensor:
+    """Return the bits shifted right with zeros, where the sign bit would otherwise be repeated."""
+    return (bits >> places) & ((1 << (64 - places)) - 1)
+
+
+def _signed(number: int) -> int:
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+def _check_integers(values: Tensor, name: str, count: int) -> None:
+    if values.dtype != torch.int64:
+        raise TypeError(f"{name} must be int64, got {values.dtype}; convert with {name}.long()")
+    if values.shape != (count,):
+        raise ValueError(f"{name} must have shape ({count},) to match the predictions, got {tuple(values.shape)}")

@@ -1,0 +1,120 @@
+"""Logits that are kept after epochs: what they hold, that no stop changes them, and what is done with them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from trueline.conformal import LAC
+from trueline.conformal._early_stopping_sets import ConformalEarlyStopping
+from trueline.train import RunConfig, RunFolder, load_model, train
+from trueline.train import _saver as saver
+from trueline.train._session import Session
+
+from .conftest import STEPS_PER_EPOCH, assert_same_result, change, leftovers
+
+
+@pytest.fixture
+def kept(config: RunConfig) -> RunConfig:
+    return change(config, "training.predictions_every=1")
+
+
+def test_the_last_are_the_final_predictions(kept: RunConfig, tmp_path: Path) -> None:
+    run = train(kept, tmp_path, progress=False)
+    for split in ("calibration", "test"):
+        logits = run.epoch_logits(split)
+        assert list(logits) == [1, 2, 3]
+        assert torch.equal(logits[3], run.predictions(split).logits)
+        assert not torch.equal(logits[2], logits[3])
+    assert leftovers(tmp_path) == []
+    assert run.snapshots() == {}
+
+
+def test_they_are_those_of_the_weights_after_the_epoch(kept: RunConfig, tmp_path: Path) -> None:
+    kept = change(kept, "training.snapshots=[2]", "training.average=0.9")
+    run = train(kept, tmp_path, progress=False)
+    session_logits = run.epoch_logits("test")[2]
+    assert load_model(run, epoch=2)(torch.zeros(1, *run.environment()["input_shape"])).shape[1] == session_logits.shape[1]
+    assert not torch.equal(session_logits, run.epoch_logits("test")[3])
+
+
+def test_nothing_else_changes(kept: RunConfig, config: RunConfig, tmp_path: Path) -> None:
+    first, second = train(kept, tmp_path / "kept", progress=False), train(config, tmp_path / "plain", progress=False)
+    for split in ("test", "train"):
+        assert torch.equal(first.predictions(split).logits, second.predictions(split).logits)
+    assert second.epoch_logits("test") == {}
+    assert "predictions_every" not in second.config()["training"]  # so that folders from before the key can be resumed
+
+
+def test_every_second_epoch(kept: RunConfig, tmp_path: Path) -> None:
+    run = train(change(kept, "training.predictions_every=2"), tmp_path, progress=False)
+    assert list(run.epoch_logits("calibration")) == [2]
+
+
+@pytest.mark.parametrize("step", [1, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH + 3])
+def test_a_resumed_run_has_the_same_logits(
+    kept: RunConfig, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = change(kept, "training.checkpoint_every=2")
+    whole = train(kept, tmp_path / "whole", progress=False)
+    begin = Session.begin_step
+
+    def die(session: Session, done: int) -> None:
+        if done == step:
+            raise SystemExit
+        begin(session, done)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "begin_step", die)
+        with pytest.raises(SystemExit):
+            train(kept, tmp_path / "killed", progress=False)
+    _assert_same(whole, train(kept, tmp_path / "killed", resume=True, progress=False))
+
+
+def test_a_kill_between_the_logits_of_an_epoch_and_its_checkpoint_changes_nothing(
+    kept: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = train(kept, tmp_path / "whole", progress=False)
+    keep = saver.Saver.keep_predictions
+
+    def die(self: saver.Saver) -> None:
+        keep(self)
+        if self._position.epoch == 2:
+            raise SystemExit
+
+    killed = RunFolder(tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        patch.setattr(saver.Saver, "keep_predictions", die)
+        with pytest.raises(SystemExit):
+            train(kept, killed.path, progress=False)
+    assert list(killed.epoch_logits("test")) == [1, 2]
+    killed.rewind(1, STEPS_PER_EPOCH)
+    assert list(killed.epoch_logits("test")) == [1]
+    _assert_same(whole, train(kept, killed.path, resume=True, progress=False))
+
+
+def test_a_run_gives_conformal_sets_after_early_stopping(kept: RunConfig, tmp_path: Path) -> None:
+    run = train(kept, tmp_path, progress=False)
+    known, new = (torch.stack(list(run.epoch_logits(split).values())) for split in ("calibration", "test"))
+    stopped = ConformalEarlyStopping(LAC(0.2)).fit(run.predictions("calibration").true_labels, logits=known)
+    sets, labels = stopped.predict_set(logits=new), run.predictions("test").true_labels
+    assert stopped.best_ == 2  # three epochs are not too many
+    assert sets[torch.arange(len(labels)), labels].double().mean() > 0.7
+
+
+def test_what_cannot_be_kept_is_refused(kept: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="predictions_every needs a calibration split"):
+        change(kept, "data.calibration=0")
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        change(kept, "training.predictions_every=0")
+    with pytest.raises(ValueError, match="'calibration' and 'test', got 'train'"):
+        RunFolder(tmp_path).epoch_logits("train")
+
+
+def _assert_same(first: RunFolder, second: RunFolder) -> None:
+    assert_same_result(first, second)
+    for split in ("calibration", "test"):
+        logits, others = first.epoch_logits(split), second.epoch_logits(split)
+        assert list(logits) == list(others)
+        assert all(torch.equal(logits[epoch], others[epoch]) for epoch in logits)
