@@ -18,8 +18,8 @@ SOURCE = Path(trueline.__file__).parent
 
 FOUNDATION = {"contracts", "numerics"}
 METHODS = {
-    "calibrate", "counterfactual", "data", "explain", "measure", "models", "probe", "regularize", "robustness", "steer",
-    "supervise",
+    "calibrate", "conformal", "counterfactual", "data", "explain", "measure", "models", "probe", "regression",
+    "regularize", "robustness", "steer", "supervise",
 }  # fmt: skip
 MAY_IMPORT = {
     **{group: set() for group in FOUNDATION},
@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "report": FOUNDATION | METHODS | {"train", "page"},
     "predictions": FOUNDATION | {"train"},
     "subjects": FOUNDATION | {"data", "models", "train"},
+    "calibrating": FOUNDATION | METHODS | {"train", "page", "predictions", "subjects"},
     "probing": FOUNDATION | METHODS | {"train", "page", "subjects"},
     "explaining": FOUNDATION | METHODS | {"train", "page", "subjects", "probing"},
     "auditing": FOUNDATION | METHODS | {"train", "page", "predictions", "subjects", "probing", "explaining"},
@@ -41,6 +42,7 @@ MAY_IMPORT = {
     | METHODS
     | {
         "auditing",
+        "calibrating",
         "explaining",
         "page",
         "predictions",

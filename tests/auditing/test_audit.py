@@ -9,11 +9,11 @@ import torch
 
 import trueline
 from trueline.auditing import Audit, audit, audit_predictions
-from trueline.predictions import _prediction_set as prediction_module
 from trueline.calibrate import TemperatureScaling
 from trueline.contracts import cross_fit
 from trueline.measure import evaluate
 from trueline.predictions import PredictionSet, from_arrays
+from trueline.predictions import _prediction_set as prediction_module
 
 
 def predictions(n: int, classes: int = 4, *, seed: int = 0, sharp: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,7 +8,7 @@ import torch
 from oracles import conformal as oracle
 
 from trueline.conformal import APS, LAC, ClassConditional, ClusterConditional, GroupConditional, conformal_p_values
-from trueline.contracts._check_conformal import check_conformal
+from trueline.contracts import check_conformal
 
 
 def _draw(
@@ -129,6 +129,7 @@ def test_one_cluster_is_one_threshold_for_its_samples(generator: torch.Generator
     own = method.scores_[method.cells_ == 0].tolist()
     assert method.threshold_[0].item() == oracle.quantile(own, 0.1)
     assert len(own) == (method.cells_ == 1).sum()
+    assert len(own) == pytest.approx(0.6 * len(labels), abs=4.5 * math.sqrt(0.24 * len(labels)))
 
 
 def test_rare_classes_have_the_threshold_of_all(generator: torch.Generator) -> None:

@@ -7,8 +7,7 @@ import torch
 from oracles import conformal_selection as oracle
 from scipy import stats
 
-from trueline.conformal._conformal_selection import conformal_selection
-from trueline.conformal._false_discovery import benjamini_hochberg, e_benjamini_hochberg
+from trueline.conformal import benjamini_hochberg, conformal_selection, e_benjamini_hochberg
 from trueline.contracts import facts_of
 
 
@@ -73,7 +72,7 @@ def test_only_the_order_of_the_predictions_matters(generator: torch.Generator) -
 
 
 def test_the_share_of_false_discoveries_is_kept(generator: torch.Generator) -> None:
-    """In expectation at most 0.2; the mean of 400 shares in [0, 1] misses that by 3·0.5/20 with a chance below 1/740."""
+    """In expectation at most 0.2; a mean of 400 is above that by three standard errors with a chance of 1/740."""
     shares, power = [], []
     for _ in range(400):
         wanted, known, new, truth = _draw(generator, n=60, m=40)
@@ -99,7 +98,7 @@ def test_the_record_says_what_was_found() -> None:
 
 def test_what_cannot_be_selected_from_is_refused() -> None:
     wanted, known, new = torch.tensor([True, False]), torch.zeros(2), torch.zeros(3)
-    with pytest.raises(ValueError, match="level must lie strictly between 0 and 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"level must lie strictly between 0 and 1, got 1\.5"):
         conformal_selection(wanted, known, new, level=1.5)
     with pytest.raises(ValueError, match="candidates must not be NaN"):
         conformal_selection(wanted, known, torch.tensor([torch.nan]))

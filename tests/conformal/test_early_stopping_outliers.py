@@ -6,8 +6,7 @@ import pytest
 import torch
 from oracles import early_stopping as oracle
 
-from trueline.conformal._early_stopping_outliers import ConformalEarlyStoppingOutliers
-from trueline.conformal._p_values import conformal_p_values
+from trueline.conformal import ConformalEarlyStoppingOutliers, conformal_p_values
 from trueline.contracts import load
 
 
@@ -37,7 +36,9 @@ def test_inliers_are_called_outliers_as_often_as_agreed(generator: torch.Generat
         losses = torch.rand(60, 20, generator=generator, dtype=torch.float64)
         stopped = ConformalEarlyStoppingOutliers().fit(losses[:, :19])
         flagged += int(stopped.p_values(losses[:, 19:]).item() <= 0.1 + 1e-9)
-        naive += int(conformal_p_values(stopped.scores_[stopped.best_], losses[stopped.best_, 19:]).item() <= 0.1 + 1e-9)
+        naive += int(
+            conformal_p_values(stopped.scores_[stopped.best_], losses[stopped.best_, 19:]).item() <= 0.1 + 1e-9
+        )
     band = 3.3 * math.sqrt(0.09 / repeats)
     assert abs(flagged / repeats - 0.1) <= band
     assert naive / repeats > 0.1 + band

@@ -6,11 +6,11 @@ import pytest
 import torch
 from oracles import early_stopping as oracle
 
+from trueline.conformal import ConformalEarlyStoppingRegression
 from trueline.conformal._checkpoint_values import hull
-from trueline.conformal._early_stopping_regression import ConformalEarlyStoppingRegression
 from trueline.conformal._lower_envelope import parabola_envelope
 from trueline.contracts import facts_of, load
-from trueline.numerics._order_statistic import conformal_rank, order_statistic
+from trueline.numerics import conformal_rank, order_statistic
 
 
 def _draw(generator: torch.Generator, checkpoints: int = 12, n: int = 20, m: int = 5) -> tuple[torch.Tensor, ...]:
@@ -63,7 +63,8 @@ def test_the_interval_is_the_hull_of_the_union_which_is_never_empty(generator: t
     assert max(map(len, pieces)) > 1
     for union, interval, column in zip(pieces, stopped.predict_interval(mean=new), new.T, strict=True):
         assert torch.equal(interval, torch.stack([union[0, 0], union[-1, 1]]))
-        assert (union[:, 0] <= union[:, 1]).all() and (union[1:, 0] > union[:-1, 1]).all()
+        assert (union[:, 0] <= union[:, 1]).all()
+        assert (union[1:, 0] > union[:-1, 1]).all()
         assert _inside(union, column[[stopped.best_]])
 
 
@@ -73,9 +74,9 @@ def reuse_experiment(
     """Return whether each way to use n samples for early stopping and calibration covers one outcome, by repeat.
 
     Outcomes are standard normal, and each checkpoint predicts ``signal`` times them plus standard normal noise of its
-    own, so that the choice among checkpoints fits the calibration samples alone. ``naive`` chooses and calibrates on all
-    samples, ``split`` chooses on one half and calibrates on the other, ``union`` and ``hull`` are conformalised early
-    stopping. All repeats are worked off at once, about 30,000 checkpoints times samples for each.
+    own, so that the choice among checkpoints fits the calibration samples alone. ``naive`` chooses and calibrates on
+    all samples, ``split`` chooses on one half and calibrates on the other, ``union`` and ``hull`` are conformalised
+    early stopping. All repeats are worked off at once.
     """
     generator = torch.Generator().manual_seed(seed)
     y = torch.randn(n + 1, repeats, generator=generator, dtype=torch.float64)

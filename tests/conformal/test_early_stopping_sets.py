@@ -7,9 +7,7 @@ import pytest
 import torch
 from oracles import early_stopping as oracle
 
-from trueline.conformal._aps import APS
-from trueline.conformal._early_stopping_sets import ConformalEarlyStopping
-from trueline.conformal._lac import LAC
+from trueline.conformal import APS, LAC, ConformalEarlyStopping
 from trueline.contracts import facts_of, load
 
 
@@ -51,7 +49,9 @@ def test_a_checkpoint_that_is_far_ahead_decides_alone(generator: torch.Generator
     stopped = ConformalEarlyStopping(LAC(0.1)).fit(labels, logits=logits)
     assert stopped.best_ == 4
     assert (stopped.chosen(logits=new) == 4).all()
-    assert torch.equal(stopped.predict_set(logits=new), LAC(0.1).fit(labels, logits=logits[4]).predict_set(logits=new[4]))
+    assert torch.equal(
+        stopped.predict_set(logits=new), LAC(0.1).fit(labels, logits=logits[4]).predict_set(logits=new[4])
+    )
 
 
 def test_of_equal_checkpoints_the_first_is_chosen(generator: torch.Generator) -> None:
@@ -67,7 +67,8 @@ def test_logits_probabilities_and_one_column_say_the_same(generator: torch.Gener
     second = ConformalEarlyStopping(LAC(0.1)).fit(labels, probs=logits.softmax(2)).p_values(probs=new.softmax(2))
     odds, new_odds = (v[..., 1] - v[..., 0] for v in (logits, new))
     third = ConformalEarlyStopping(LAC(0.1)).fit(labels, logits=odds).p_values(logits=new_odds)
-    assert torch.equal(first, second) and torch.equal(first, third)
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
 
 
 def test_coverage_is_exact_where_plain_reuse_covers_too_seldom() -> None:
@@ -118,7 +119,7 @@ def test_what_does_not_fit_is_refused(generator: torch.Generator) -> None:
     with pytest.raises(ValueError, match=r"shape \(T, N, C\)"):
         stopped.fit(labels, logits=logits[:0])
     stopped.fit(labels, logits=logits)
-    with pytest.raises(ValueError, match="must hold the 6 checkpoints of the fit, got 2"):
+    with pytest.raises(ValueError, match="predictions of the 6 checkpoints of the fit, got 2"):
         stopped.p_values(logits=new[:2])
     with pytest.raises(ValueError, match="fitted to 3 classes, got predictions of 2"):
         stopped.p_values(logits=new[..., :2])

@@ -56,7 +56,8 @@ def test_settings_that_are_tested_trade_risk_for_effort(generator: torch.Generat
         kept, draws = sets._sets(setting, quality, similarity)
         risk = (~(kept & acceptable).any(dim=1)).double().mean().item()
         found.append((risk, (draws + kept.sum(dim=1)).double().mean().item()))
-    assert found == sorted(found) and len(found) > 2
+    assert found == sorted(found)
+    assert len(found) > 2
     efforts = [effort for _, effort in found]
     assert efforts == sorted(efforts, reverse=True)
 
@@ -111,7 +112,8 @@ def test_it_abstains_where_nothing_is_safe(generator: torch.Generator) -> None:
     with pytest.warns(UserWarning, match="no setting keeps the risk below 0.01"):
         sets = LanguageSets(0.01).fit(acceptable, quality=quality)
     found = sets.predict(quality=quality)
-    assert found.abstained and not found.kept.any()
+    assert found.abstained
+    assert not found.kept.any()
     assert len(sets.p_values_) == 1
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from trueline.conformal._likelihood_ratio import DomainClassifier, likelihood_ratio
+from trueline.conformal import DomainClassifier, likelihood_ratio
 from trueline.contracts import load
 
 
@@ -44,7 +44,8 @@ def test_equal_samples_have_ratio_one_and_a_unit_changes_nothing(generator: torc
 def test_separable_samples_and_constant_features_stay_finite() -> None:
     source, target = torch.tensor([[0.0, 7.0], [1.0, 7.0]]), torch.tensor([[10.0, 7.0], [11.0, 7.0]])
     ratio = DomainClassifier().fit(source, target).ratios(torch.cat([source, target]))
-    assert ratio.isfinite().all() and ratio[0] < 0.5 < 2 < ratio[3]
+    assert ratio.isfinite().all()
+    assert ratio[0] < 0.5 < 2 < ratio[3]
 
 
 def test_each_ratio_comes_from_the_other_folds(generator: torch.Generator) -> None:
@@ -65,8 +66,6 @@ def test_each_ratio_comes_from_the_other_folds(generator: torch.Generator) -> No
 def test_cross_fitted_ratios_are_less_extreme_for_many_features(generator: torch.Generator) -> None:
     source, target = _draw(generator, n=60, m=60, d=40)
     crossed, own = likelihood_ratio(source, target), DomainClassifier().fit(source, target)
-    true = (0.4 * target.sum(dim=1) - 0.08 * 40).double()
-    assert (own.ratios(target).log() - true).abs().mean() > 0
     assert crossed.source.log().mean() > own.ratios(source).log().mean()
     assert crossed.target.log().mean() < own.ratios(target).log().mean()
 

@@ -7,8 +7,7 @@ import torch
 from oracles import covariate_shift as oracle
 from sklearn.linear_model import QuantileRegressor
 
-from trueline.conformal._lac import LAC
-from trueline.conformal._lr_qr import LRQR
+from trueline.conformal import LAC, LRQR
 from trueline.conformal._pinball_program import pinball_program
 from trueline.contracts import facts_of, load
 
@@ -61,7 +60,9 @@ def test_a_constant_feature_gives_the_sample_quantile(generator: torch.Generator
     scores = torch.rand(33, generator=generator, dtype=torch.float64)
     one = torch.full((33, 1), 5.0)
     found = LRQR(0.1, strength=strength).fit(scores, features=one, source=one, target=one)
-    assert found.thresholds(one[:1]).item() == pytest.approx(scores.sort().values[29].item(), abs=1e-7)  # ⌈0.9 · 33⌉ = 30
+    assert found.thresholds(one[:1]).item() == pytest.approx(
+        scores.sort().values[29].item(), abs=1e-7
+    )  # ⌈0.9 · 33⌉ = 30
 
 
 @pytest.mark.parametrize("strength", [0.03, 0.3, 2.0])
@@ -89,7 +90,7 @@ def test_no_small_change_of_either_unknown_helps(generator: torch.Generator, str
 
 
 def test_the_regulariser_does_not_see_a_factor_of_the_threshold(generator: torch.Generator) -> None:
-    """So along γ only the pinball loss has a slope, and at the optimum that one is zero, but for scores at the threshold."""
+    """So along γ only the pinball loss has a slope, which is zero at the optimum, but for scores at the threshold."""
     data = _draw(generator)
     for strength in (0.03, 0.3):
         found = _fitted(data, strength=strength)

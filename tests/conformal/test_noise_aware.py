@@ -8,7 +8,7 @@ import torch
 from oracles import conformal as oracle
 
 from trueline.conformal import APS, LAC, RAPS, NoiseAware
-from trueline.contracts._check_conformal import check_conformal
+from trueline.contracts import check_conformal
 
 
 def _draw(generator: torch.Generator, samples: int = 300, classes: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -48,6 +48,18 @@ def test_the_slow_twin_finds_the_same_threshold(generator: torch.Generator, nois
         method = NoiseAware(LAC(alpha), noise).fit(noisy, logits=logits)
         expected = oracle.noise_aware_threshold((-logits.log_softmax(1)).tolist(), noisy.tolist(), noise, alpha)
         assert method.threshold_ == expected
+
+
+def test_no_more_labels_are_covered_than_there_are_classes_in_sets() -> None:
+    # Every label is the top class, of ten. At the k-th score k sets hold one class; corrected for labels that were
+    # replaced by luck, that would be (1 - 0.07)/0.3 times k samples, more than have any class in their set.
+    top = torch.linspace(2, 6, 39, dtype=torch.float64)
+    logits = torch.zeros(39, 10, dtype=torch.float64)
+    logits[:, 0] = top
+    labels = torch.zeros(39, dtype=torch.int64)
+    aware, plain = (m.fit(labels, logits=logits) for m in (NoiseAware(LAC(0.2), 0.7), LAC(0.2)))
+    assert aware.threshold_ == plain.threshold_
+    assert aware.threshold_ == oracle.noise_aware_threshold((-logits.log_softmax(1)).tolist(), [0] * 39, 0.7, 0.2)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])

@@ -8,8 +8,7 @@ import torch
 from oracles import conformal as oracle
 
 from trueline.conformal import APS, LAC, RAPS, SAPS, Margin, evaluate_sets
-from trueline.contracts import facts_of
-from trueline.contracts._check_conformal import check_conformal
+from trueline.contracts import check_conformal, facts_of
 from trueline.contracts._conformal import hashed_uniform
 
 METHODS = {

@@ -6,9 +6,7 @@ import pytest
 import torch
 from oracles import covariate_shift as oracle
 
-from trueline.conformal._aps import APS
-from trueline.conformal._lac import LAC
-from trueline.conformal._weighted_conformal import WeightedConformal
+from trueline.conformal import APS, LAC, WeightedConformal
 from trueline.contracts import facts_of, load
 
 

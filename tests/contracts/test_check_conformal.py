@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from trueline.conformal import APS, LAC, ClassConditional, GroupConditional, SplitConformal
-from trueline.contracts._check_conformal import _total_covered, check_conformal
+from trueline.contracts import check_conformal
+from trueline.contracts._check_conformal import _total_covered
 
 
 class _SetsInTheConstructor(LAC):

@@ -92,7 +92,9 @@ def test_files_that_hold_something_else_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "tensors")
 
 
-@pytest.mark.parametrize("name", ["os.system", "trueline.calibrate.nothing", "trueline.nothing.X", "trueline.data.load"])
+@pytest.mark.parametrize(
+    "name", ["os.system", "trueline.calibrate.nothing", "trueline.nothing.X", "trueline.data.load"]
+)
 def test_a_file_cannot_name_anything_but_a_fittable_class(tmp_path: Path, name: str) -> None:
     header = json.dumps({"class": name, "options": {}, "state": {"x_": 1}})
     save_file({}, tmp_path / "file", metadata={"trueline": header})

@@ -24,6 +24,7 @@ EXACT = {
     "ece, 100 bins": partial(calibration_error, bins=100),
     "ece, classwise": partial(calibration_error, classwise=True),
     "ks": measure.ks_calibration_error,
+    "mmce": measure.maximum_mean_calibration_error,
     "smooth": smooth_calibration_error,
     "smooth, narrow": partial(smooth_calibration_error, width=0.01),
     "smooth, wide": partial(smooth_calibration_error, width=1.0),
@@ -35,6 +36,7 @@ NEARLY = {
     "ece, debiased": partial(calibration_error, debias=True),
     "ece, norm 2, debiased": partial(calibration_error, norm=2, debias=True),
     "ece, norm 2, debiased, classwise": partial(calibration_error, norm=2, debias=True, classwise=True),
+    "kernel density": measure.kernel_density_calibration_error,
     "ece, mass, debiased": partial(calibration_error, binning="mass", debias=True),
 }
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from trueline.numerics._beta import beta_cdf, beta_quantile, clopper_pearson_interval
+from trueline.numerics import beta_cdf, beta_quantile, clopper_pearson_interval
 
 
 def _grid() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

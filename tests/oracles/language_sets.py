@@ -31,7 +31,7 @@ def binomial_cdf(successes: int, trials: int, rate: float) -> float:
 
 
 def component_limit(worst: list[float], risk: float, delta: float) -> float:
-    """The lowest limit, going down, whose test and all before it reject; -inf stands for a sample without wrong parts."""
+    """The lowest limit whose test and all above it reject; -inf stands for a sample without wrong parts."""
     limit = math.inf
     for candidate in sorted(set(worst), reverse=True):
         failures = sum(w > candidate for w in worst)

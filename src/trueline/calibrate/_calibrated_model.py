@@ -60,6 +60,6 @@ class CalibratedModel(nn.Module):
         return self.calibrator._map(logits.double().log_softmax(dim=1)).to(logits.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CalibratedModel":
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # missing from torch's stubs
         self.calibrator.to(self._place.device)
         return self

@@ -71,9 +71,9 @@ class LaplaceMix(Calibrator):
         return penalised(self.calibrator)
 
     def n_parameters(self, num_classes: int) -> int | None:
-        """Return the number that the wrapped map learns and two more: the share, and for how many classes."""
+        """Return the number that the wrapped map learns and one more, the share."""
         inner = self.calibrator.n_parameters(num_classes)
-        return None if inner is None else inner + 2
+        return None if inner is None else inner + 1
 
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None

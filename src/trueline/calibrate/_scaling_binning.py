@@ -81,7 +81,7 @@ class ScalingBinning(OneVersusRest):
         """Return an edge and a mean for each bin of every class, and what the smooth map holds."""
         smooth = self._smooth().n_parameters(num_classes)
         columns = 1 if num_classes == 2 else num_classes
-        return None if smooth is None else smooth + 1 + columns * (2 * self.bins - 1)
+        return None if smooth is None else smooth + columns * (2 * self.bins - 1)
 
     def _smooth(self) -> Calibrator:
         return TemperatureScaling() if self.calibrator is None else self.calibrator.unfitted()

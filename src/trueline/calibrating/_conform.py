@@ -56,6 +56,7 @@ def conform(
             to judge, groups are wanted where there are none, or predictions are not what they should be.
 
     Example:
+        >>> import torch
         >>> from trueline.predictions import from_arrays
         >>> generator = torch.Generator().manual_seed(0)
         >>> logits = 3 * torch.randn(600, 5, generator=generator)
@@ -72,11 +73,12 @@ def conform(
         notes.append(f"Every number is of {len(whole):,} samples drawn at random from {len(predictions):,}.")
     if predictions.held_out is None:
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
-        fitting, judged = (whole.part(rows.sort().values) for rows in (order[: len(order) // 2], order[len(order) // 2 :]))
+        middle = len(order) // 2
+        fitting, judged = (whole.part(rows.sort().values) for rows in (order[:middle], order[middle:]))
         every, fitted_on = whole, f"all {len(whole):,} samples"
         notes.append(
-            f"A random half of the samples, {len(fitting):,}, gave the thresholds that the other {len(judged):,} judge; "
-            "the thresholds that are kept come from all of them."
+            f"A random half of the samples, {len(fitting):,}, gave the thresholds that the other {len(judged):,} "
+            "judge; the thresholds that are kept come from all of them."
         )
     else:
         every = fitting = _read(predictions.held_out)

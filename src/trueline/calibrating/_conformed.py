@@ -98,7 +98,7 @@ class Conformed:
             "fitted_on": self.fitted_on,
             "curve": [vars(point) for point in self.curve],
             "others": [vars(point) for point in self.others],
-            "largest": [{name: value for name, value in vars(one).items() if name != "picture"} for one in self.largest],
+            "largest": [{"index": one.index, "label": one.label, "classes": list(one.classes)} for one in self.largest],
             "class_names": list(self.class_names),
             "group_names": list(self.group_names),
             "notes": list(self.notes),

@@ -33,7 +33,7 @@ def render(found: Conformed) -> str:
     words = {
         "kind": "prediction sets",
         "title": f"Prediction sets of {found.name}, {percent(1 - found.alpha)} agreed",
-        "written": f"{found.calibrated:,} samples to fit thresholds, {len(report.size):,} to judge them, {len(names):,} classes",
+        "written": f"{found.calibrated:,} samples for thresholds, {len(report.size):,} others, {len(names):,} classes",
         "found": found,
         "report": report,
         "verdict": found.verdict,
@@ -66,18 +66,16 @@ def size_chart(sizes: Sequence[int]) -> Chart:
     counts: dict[int, int] = {}
     for size in sizes:
         counts[size // step] = counts.get(size // step, 0) + 1
-    rows = [
-        {"size": str(k * step) if step == 1 else f"{k * step} to {(k + 1) * step - 1}", "order": k, "sets": counts[k]}
-        for k in sorted(counts)
-    ]
+    names = {k: str(k) if step == 1 else f"{k * step} to {(k + 1) * step - 1}" for k in sorted(counts)}
+    rows = [{"size": name, "order": k, "sets": counts[k]} for k, name in names.items()]
     order = alt.SortField("order")
     chart = alt.Chart(alt.Data(values=rows)).mark_bar(color=colour(0), opacity=0.75).encode(
         x=alt.X("size:N", sort=order, title="classes in the set", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
         y=alt.Y("sets:Q", title="sets", axis=axis(",d")),
         tooltip=[alt.Tooltip("size:N", title="classes"), alt.Tooltip("sets:Q", format=",d")],
     )  # fmt: skip
-    common = max(rows, key=lambda row: row["sets"])
-    described = f"Histogram of set sizes, from {min(sizes)} to {largest}; most often {common['size']}."
+    common = max(counts, key=counts.__getitem__)
+    described = f"Histogram of set sizes, from {min(sizes)} to {largest}; most often {names[common]}."
     return Chart("Set sizes", described, spec_of(chart, height=220))
 
 

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Iterator, Sequence
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -47,6 +46,7 @@ def recalibrate(
         One fit, or one and ``folds`` of them; the automatic choice fits each candidate as often as that again.
 
     Example:
+        >>> import torch
         >>> from trueline.predictions import from_arrays
         >>> labels = torch.arange(400) % 4 // 3  # class 1 in every fourth sample
         >>> predictions = from_arrays(labels, probs=torch.tensor([[0.95, 0.05]]).expand(400, 2))
@@ -141,8 +141,8 @@ def _seen(calibrator: Calibrator, log_probs: Tensor) -> Iterator[str]:
     share = calibrator.share_seen(logits=log_probs)
     if share >= _SEEN:
         yield (
-            f"About {percent(share)} of the samples that the map was fitted to are among those it is judged on: what it "
-            "gains is overstated. Judge it on other samples."
+            f"About {percent(share)} of the samples that the map was fitted to are among those it is judged on: what "
+            "it gains is overstated. Judge it on other samples."
         )
 
 

@@ -1,6 +1,7 @@
 """The conformal methods by the names that the command line gives them, and what their thresholds may depend on."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from trueline import conformal
 from trueline.contracts import ConformalClassifier, unknown_name
@@ -13,7 +14,7 @@ SCORES: Mapping[str, Callable[[float], ConformalClassifier]] = {
     "margin": conformal.Margin,
 }
 
-CONDITIONS: Mapping[str, Callable[[ConformalClassifier], ConformalClassifier]] = {
+CONDITIONS: Mapping[str, Callable[[Any], ConformalClassifier]] = {
     "none": lambda method: method,
     "class": conformal.ClassConditional,
     "cluster": conformal.ClusterConditional,

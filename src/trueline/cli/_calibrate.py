@@ -22,9 +22,7 @@ def _complete_map(incomplete: str) -> list[str]:
 def calibrate(
     predictions: Annotated[
         Path,
-        typer.Argument(
-            help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder."
-        ),
+        typer.Argument(help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder."),
     ],
     method: Annotated[
         str, typer.Option(help="'auto' chooses; or a map such as temperature.", autocompletion=_complete_map)
@@ -33,11 +31,11 @@ def calibrate(
         Path | None, typer.Option(help="Predictions of the same model on other samples, to fit the map to.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The fitted map; calibrator.safetensors by default.")] = None,
-    page: Annotated[Path | None, typer.Option(help="The HTML page; calibration.html beside the map by default.")] = None,
+    page: Annotated[Path | None, typer.Option(help="The page; calibration.html beside the map by default.")] = None,
     split: Annotated[str | None, typer.Option(help="Which split of files that hold several, such as test.")] = None,
     name: Annotated[str | None, typer.Option(help="What the page calls the model; else its file.")] = None,
     bins: Annotated[int, typer.Option(min=1, help="Bins of the binned measures.")] = 15,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number; no page unless --page is given.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number; a page only with --page.")] = False,
 ) -> None:
     """Fit a map that makes probabilities honest, and judge it on samples it was not fitted to."""
     from trueline.calibrating import recalibrate

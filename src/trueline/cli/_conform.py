@@ -28,9 +28,7 @@ def _complete_condition(incomplete: str) -> list[str]:
 def conform(
     predictions: Annotated[
         Path,
-        typer.Argument(
-            help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder."
-        ),
+        typer.Argument(help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder."),
     ],
     alpha: Annotated[float, typer.Option(help="Wanted rate of misses, in (0, 1).")] = 0.1,
     method: Annotated[
@@ -50,7 +48,7 @@ def conform(
     split: Annotated[str | None, typer.Option(help="Which split of files that hold several, such as test.")] = None,
     name: Annotated[str | None, typer.Option(help="What the page calls the model; else its file.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Chooses the halves where nothing is held out.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number; no page unless --page is given.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number; a page only with --page.")] = False,
 ) -> None:
     """Make sets of classes that hold the label in a share of 1 - alpha, and judge them on other samples."""
     from trueline.calibrating import conform as make_sets

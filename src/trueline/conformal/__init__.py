@@ -4,6 +4,7 @@ from trueline.conformal._aps import APS
 from trueline.conformal._asymmetric_cqr import AsymmetricCQR
 from trueline.conformal._class_conditional import ClassConditional
 from trueline.conformal._clustered import ClusterConditional
+from trueline.conformal._component_selection import ComponentSelection
 from trueline.conformal._conformal_model import ConformalModel
 from trueline.conformal._conformal_quantile import conformal_quantile
 from trueline.conformal._conformal_quantile_grid import ConformalQuantileGrid
@@ -18,6 +19,7 @@ from trueline.conformal._early_stopping_sets import ConformalEarlyStopping
 from trueline.conformal._false_discovery import benjamini_hochberg, e_benjamini_hochberg
 from trueline.conformal._group_conditional import GroupConditional
 from trueline.conformal._lac import LAC
+from trueline.conformal._language_sets import LanguageSet, LanguageSets
 from trueline.conformal._likelihood_ratio import DomainClassifier, LikelihoodRatios, likelihood_ratio
 from trueline.conformal._lr_qr import LRQR
 from trueline.conformal._margin import Margin
@@ -45,6 +47,7 @@ __all__ = [
     "AsymmetricCQR",
     "ClassConditional",
     "ClusterConditional",
+    "ComponentSelection",
     "ConformalEarlyStopping",
     "ConformalEarlyStoppingOutliers",
     "ConformalEarlyStoppingQuantiles",
@@ -55,6 +58,8 @@ __all__ = [
     "CoverageTable",
     "DomainClassifier",
     "GroupConditional",
+    "LanguageSet",
+    "LanguageSets",
     "LikelihoodRatios",
     "Margin",
     "NoiseAware",

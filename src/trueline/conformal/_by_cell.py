@@ -12,7 +12,7 @@ from trueline.conformal._conformal_quantile import too_few
 from trueline.conformal._p_values import shares_above
 from trueline.conformal._split import SplitConformal
 from trueline.contracts import ConformalClassifier, Reference
-from trueline.numerics._order_statistic import conformal_rank
+from trueline.numerics import conformal_rank
 
 MONDRIAN = Reference(
     authors="Vladimir Vovk, Alexander Gammerman, Glenn Shafer",

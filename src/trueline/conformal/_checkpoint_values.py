@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trueline.conformal._conformal_quantile import too_few
 from trueline.contracts import Reference
-from trueline.numerics._order_statistic import conformal_rank
+from trueline.numerics import conformal_rank
 
 LIANG = Reference(
     authors="Ziyi Liang, Yanfei Zhou, Matteo Sesia",

@@ -63,6 +63,6 @@ class ConformalModel(nn.Module):
         return self.conformal._sets(logits.double().log_softmax(dim=1), index, groups)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConformalModel":
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # missing from torch's stubs
         self.conformal.to(self._place.device)
         return self

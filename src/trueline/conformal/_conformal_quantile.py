@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.contracts import Reference, check_weight, method
-from trueline.numerics._order_statistic import conformal_rank
+from trueline.numerics import conformal_rank
 
 _GUARD = 1e-12  # sums that should be equal may differ by rounding
 

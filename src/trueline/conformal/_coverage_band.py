@@ -4,8 +4,7 @@ import torch
 
 from trueline.conformal._conformal_quantile import check_alpha
 from trueline.contracts import Reference, method
-from trueline.numerics._beta import beta_quantile
-from trueline.numerics._order_statistic import conformal_rank
+from trueline.numerics import beta_quantile, conformal_rank
 
 _ROUNDING = 1e-12  # of sums of probabilities
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.numerics._beta import clopper_pearson_interval
+from trueline.numerics import clopper_pearson_interval
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,7 +101,7 @@ class ConformalEarlyStoppingOutliers(Fittable):
         unusual = losses if scores is None else scores
         values = read_checkpoints("scores", unusual, checkpoints=len(self.losses_), samples=len(chosen))
         found = torch.empty(len(chosen), dtype=torch.float64, device=chosen.device)
-        for checkpoint in chosen.unique().tolist():
+        for checkpoint in torch.unique(chosen).tolist():
             own = chosen == checkpoint
             found[own] = conformal_p_values(self.scores_[checkpoint], values[checkpoint, own])
         return found

@@ -11,7 +11,7 @@ from trueline.conformal._checkpoint_values import LIANG, hull, read_checkpoints,
 from trueline.conformal._conformal_quantile import check_alpha
 from trueline.conformal._lower_envelope import pinball_envelope
 from trueline.contracts import Fittable, method
-from trueline.numerics._order_statistic import conformal_rank, order_statistic
+from trueline.numerics import conformal_rank, order_statistic
 
 E = TypeVar("E", bound="ConformalEarlyStoppingQuantiles")
 
@@ -61,9 +61,7 @@ class ConformalEarlyStoppingQuantiles(Fittable):
         self.alpha = alpha
         self.levels = levels
 
-    def fit(
-        self: E, y: Float[Tensor, " N"], *, lower: Float[Tensor, "T N"], upper: Float[Tensor, "T N"]
-    ) -> E:
+    def fit(self: E, y: Float[Tensor, " N"], *, lower: Float[Tensor, "T N"], upper: Float[Tensor, "T N"]) -> E:
         """Learn the losses of all checkpoints; an earlier fit is forgotten.
 
         Args:
@@ -137,15 +135,11 @@ class ConformalEarlyStoppingQuantiles(Fittable):
         scores = torch.maximum(low - outcome, outcome - high)
         reached = [
             (block >= own[:, None]).sum(dim=1)
-            for (block, own) in zip(
-                self._calibration_scores(pairs), scores.split(self._rows()), strict=True
-            )
+            for (block, own) in zip(self._calibration_scores(pairs), torch.split(scores, self._rows()), strict=True)
         ]
         return (1 + torch.cat(reached)).double() / (len(self.y_) + 1)
 
-    def predict_union(
-        self, *, lower: Float[Tensor, "T M"], upper: Float[Tensor, "T M"]
-    ) -> list[Float[Tensor, "K 2"]]:
+    def predict_union(self, *, lower: Float[Tensor, "T M"], upper: Float[Tensor, "T M"]) -> list[Float[Tensor, "K 2"]]:
         """Return the prediction set of each sample.
 
         Args:
@@ -162,9 +156,7 @@ class ConformalEarlyStoppingQuantiles(Fittable):
         """
         return unions(*self._pieces(*self._read(lower, upper, None)))
 
-    def predict_interval(
-        self, *, lower: Float[Tensor, "T M"], upper: Float[Tensor, "T M"]
-    ) -> Float[Tensor, "M 2"]:
+    def predict_interval(self, *, lower: Float[Tensor, "T M"], upper: Float[Tensor, "T M"]) -> Float[Tensor, "M 2"]:
         """Return the shortest interval that holds the prediction set; where that is empty, the best checkpoints'.
 
         Args:
@@ -188,13 +180,14 @@ class ConformalEarlyStoppingQuantiles(Fittable):
 
     def _pieces(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         envelopes = [
-            pinball_envelope(q, loss[:, None], tau) for q, loss, tau in zip((low, high), self.losses_, self._taus(), strict=True)
+            pinball_envelope(q, loss[:, None], tau)
+            for q, loss, tau in zip((low, high), self.losses_, self._taus(), strict=True)
         ]
         start = torch.cat([envelope.start for envelope in envelopes], dim=1).sort(dim=1).values
         end = torch.cat([start[:, 1:], torch.full_like(start[:, :1], torch.inf)], dim=1)
         first, second = (
             envelope.member.gather(
-                1, (torch.searchsorted(envelope.start, start, right=True) - 1).minimum(envelope.count[:, None] - 1)
+                1, (torch.searchsorted(envelope.start, start, right=True) - 1).minimum(envelope.pieces[:, None] - 1)
             )
             for envelope in envelopes
         )
@@ -210,7 +203,7 @@ class ConformalEarlyStoppingQuantiles(Fittable):
         return torch.cat([order_statistic(block.T, rank) for block in self._calibration_scores(pairs)])
 
     def _calibration_scores(self, pairs: Tensor) -> Iterator[Tensor]:
-        for block in pairs.split(self._rows()):
+        for block in torch.split(pairs, self._rows()):
             yield torch.maximum(self.lower_[block[:, 0]] - self.y_, self.y_ - self.upper_[block[:, 1]])
 
     def _rows(self) -> int:

@@ -11,7 +11,7 @@ from trueline.conformal._conformal_quantile import check_alpha
 from trueline.conformal._lower_envelope import parabola_envelope
 from trueline.conformal._p_values import conformal_p_values
 from trueline.contracts import Fittable, method
-from trueline.numerics._order_statistic import order_statistic
+from trueline.numerics import order_statistic
 
 E = TypeVar("E", bound="ConformalEarlyStoppingRegression")
 
@@ -114,7 +114,7 @@ class ConformalEarlyStoppingRegression(Fittable):
         chosen = self.chosen(y, mean=mean)
         errors = (y.detach().double() - mean.detach().double().gather(0, chosen[None])[0]).abs()
         found = torch.empty_like(errors)
-        for checkpoint in chosen.unique().tolist():
+        for checkpoint in torch.unique(chosen).tolist():
             own = chosen == checkpoint
             found[own] = conformal_p_values(self.errors_[checkpoint], errors[own])
         return found

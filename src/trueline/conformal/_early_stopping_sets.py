@@ -1,7 +1,7 @@
 """Conformalised early stopping for classification, by Liang, Zhou and Sesia (2023)."""
 
 import warnings
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -10,7 +10,7 @@ from torch import Tensor
 from trueline.conformal._checkpoint_values import LIANG
 from trueline.conformal._conformal_quantile import too_few
 from trueline.contracts import ConformalClassifier, Fittable, check_labels, method, read_log_probs
-from trueline.numerics._order_statistic import conformal_rank
+from trueline.numerics import conformal_rank
 
 E = TypeVar("E", bound="ConformalEarlyStopping")
 
@@ -86,12 +86,11 @@ class ConformalEarlyStopping(Fittable):
             ValueError: if predictions, labels or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        name, runs = _runs(logits, probs)
         losses, scores = [], []
-        for run in runs:
-            log_probs = read_log_probs(**{name: run}).detach()
+        for run in _runs(logits, probs):
+            log_probs = read_log_probs(**run).detach()
             check_labels(labels, *log_probs.shape)
-            own = self.method.scores(**{name: run}, index=index, calibrating=True)
+            own = self.method.scores(**run, index=index, calibrating=True)
             losses.append(-log_probs.gather(1, labels[:, None]).sum())
             scores.append(own.gather(1, labels[:, None]).squeeze(1))
         self._forget()
@@ -121,9 +120,8 @@ class ConformalEarlyStopping(Fittable):
             RuntimeError: if the object is not fitted.
             ValueError: if the predictions are not what is described above.
         """
-        name, runs = self._read(logits, probs)
-        for number, run in enumerate(runs):
-            loss = self.losses_[number] - read_log_probs(**{name: run}).detach()
+        for number, run in enumerate(self._read(logits, probs)):
+            loss = self.losses_[number] - read_log_probs(**run).detach()
             if number == 0:
                 self._check_classes(loss.shape[1])
                 least, found = loss, torch.zeros_like(loss, dtype=torch.int64)
@@ -181,18 +179,18 @@ class ConformalEarlyStopping(Fittable):
         ranks = torch.tensor([conformal_rank(size, self.method.alpha) for size in sizes.tolist()], device=sizes.device)
         inside = reached >= sizes + 1 - ranks
         if not self.method.allow_empty:
-            name, runs = _runs(logits, probs)
+            best = _runs(logits, probs)[self.best_]
             empty = ~inside.any(dim=1)
-            inside[empty, read_log_probs(**{name: runs[self.best_]})[empty].argmax(dim=1)] = True
+            inside[empty, read_log_probs(**best)[empty].argmax(dim=1)] = True
         return inside
 
     def _counts(self, logits: Tensor | None, probs: Tensor | None, index: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return how many calibration scores are at least as large, and of how many in the column's group."""
         chosen = self.chosen(logits=logits, probs=probs)
-        name, runs = self._read(logits, probs)
+        runs = self._read(logits, probs)
         reached = torch.zeros_like(chosen)
-        for number in chosen.unique().tolist():
-            scores = self.method.scores(**{name: runs[number]}, index=index)
+        for number in torch.unique(chosen).tolist():
+            scores = self.method.scores(**runs[number], index=index)
             own = chosen == number
             for group in range(len(self.ends_) - 1):
                 columns = slice(group, group + 1) if self.label_conditional else slice(None)
@@ -212,19 +210,20 @@ class ConformalEarlyStopping(Fittable):
         sizes = torch.bincount(labels, minlength=self.num_classes_)
         return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)]), ordered.values.gather(1, by_class)
 
-    def _read(self, logits: Tensor | None, probs: Tensor | None) -> tuple[str, Tensor]:
+    def _read(self, logits: Tensor | None, probs: Tensor | None) -> list[dict[str, Any]]:
         self._check_fitted()
-        name, runs = _runs(logits, probs)
+        runs = _runs(logits, probs)
         if len(runs) != len(self.losses_):
-            raise ValueError(f"{name} must hold the {len(self.losses_)} checkpoints of the fit, got {len(runs)}")
-        return name, runs
+            raise ValueError(f"expected predictions of the {len(self.losses_)} checkpoints of the fit, got {len(runs)}")
+        return runs
 
     def _check_classes(self, number: int) -> None:
         if number != self.num_classes_:
             raise ValueError(f"fitted to {self.num_classes_} classes, got predictions of {number}")
 
 
-def _runs(logits: Tensor | None, probs: Tensor | None) -> tuple[str, Tensor]:
+def _runs(logits: Tensor | None, probs: Tensor | None) -> list[dict[str, Any]]:
+    """Return the predictions of each checkpoint, by the keyword they are to be passed on with."""
     if (logits is None) == (probs is None):
         given = "neither" if logits is None else "both"
         raise ValueError(f"expected exactly one of logits= and probs=, got {given}; pass one by keyword")
@@ -232,4 +231,4 @@ def _runs(logits: Tensor | None, probs: Tensor | None) -> tuple[str, Tensor]:
     assert runs is not None
     if runs.ndim not in (2, 3) or runs.numel() == 0:
         raise ValueError(f"{name} must have shape (T, N, C), one (N, C) table a checkpoint, got {tuple(runs.shape)}")
-    return name, runs
+    return [{name: run} for run in runs]

@@ -58,8 +58,8 @@ class LanguageSets(Fittable):
     """Keeps sampling answers until a set of them holds an acceptable one with the wanted probability.
 
     Answers are drawn one by one. One is left out if its quality is below λ_2 or its similarity to one that is kept
-    above λ_1; else it is kept. Drawing stops once the score of the kept answers reaches λ_3, or after K draws. The score
-    is the number of draws (``"first"``), the largest quality kept (``"max"``), their sum (``"sum"``), or
+    above λ_1; else it is kept. Drawing stops once the score of the kept answers reaches λ_3, or after K draws. The
+    score is the number of draws (``"first"``), the largest quality kept (``"max"``), their sum (``"sum"``), or
     ``-Σ ln max(1 - q, 1e-8)`` (``"geometric"``, for qualities that are probabilities of an answer being acceptable).
 
     The λ are found by learn-then-test. On a part of the samples all settings on a grid of quantiles are tried, and
@@ -210,7 +210,7 @@ class LanguageSets(Fittable):
         limits = quantiles(set_scores(values, everything, self.stopping), self.grid)
         risks, efforts = [], []
         rows = max(1, _BLOCK // (values.numel() * max(len(limits), values.shape[1])))
-        for block in pairs.split(rows):
+        for block in torch.split(pairs, rows):
             kept = kept_answers(values, alike, block)
             scores = set_scores(values, kept, self.stopping).cummax(dim=2).values
             wanted = limits.expand(*scores.shape[:2], -1).contiguous()

@@ -28,7 +28,7 @@ class LikelihoodRatios(NamedTuple):
 
 @method(
     TIBSHIRANI,
-    cost="Newton steps of O((N + M)·D² + D³) for D features, about ten; once for each fold and once more for new samples",
+    cost="Newton steps of O((N + M)·D² + D³) for D features, about ten",
 )
 class DomainClassifier(Fittable):
     """Estimates ``dQ/dP`` of target inputs Q to source inputs P by a logistic regression on features.

@@ -16,12 +16,12 @@ class Envelope(NamedTuple):
     Args:
         member: (M, T) the functions of the pieces from left to right; what is behind the last piece is of no meaning.
         start: (M, T) where each piece begins, minus infinity for the first; plus infinity behind the last piece.
-        count: (M,) number of pieces, at least 1.
+        pieces: (M,) how many there are, at least 1.
     """
 
     member: Int64[Tensor, "M T"]
     start: Float[Tensor, "M T"]
-    count: Int64[Tensor, " M"]
+    pieces: Int64[Tensor, " M"]
 
     @property
     def end(self) -> Float[Tensor, "M T"]:
@@ -30,8 +30,8 @@ class Envelope(NamedTuple):
 
     def trimmed(self) -> "Envelope":
         """Return the same without columns that no set needs."""
-        most = int(self.count.max())
-        return Envelope(self.member[:, :most].contiguous(), self.start[:, :most].contiguous(), self.count)
+        most = int(self.pieces.max())
+        return Envelope(self.member[:, :most].contiguous(), self.start[:, :most].contiguous(), self.pieces)
 
 
 def lower_envelope(place: Float[Tensor, "T M"], crossing: Crossing) -> Envelope:

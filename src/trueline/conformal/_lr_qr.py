@@ -52,13 +52,13 @@ class LRQR(Fittable):
 
     ``mean_1 ρ_τ(S - h) + λ(β²·mean_3 h² - 2β·mean_2 h)`` with ``τ = 1 - alpha``
 
-    over γ and β. The second part pushes h to line up with the likelihood ratio r of target to source inputs, since it is
-    the squared distance of βh from r up to a constant. Where the direction of r is caught, the optimality condition of
-    the first part makes ``E_1[r·1(S <= h)]``, the coverage on the target, about ``1 - alpha``. With the best β it is
-    ``-λ(mean_2 h)²/mean_3 h²``, which a factor of h does not change. This is for many features and few labelled samples,
-    where estimated ratios fail; coverage is approximate, and too large a λ destroys it, so look at it on labelled target
-    samples if there are any. λ here is in units of the standard deviation of the scores, so that their unit does not
-    matter.
+    over γ and β. The second part pushes h to line up with the likelihood ratio r of target to source inputs, since it
+    is the squared distance of βh from r up to a constant. Where the direction of r is caught, the optimality condition
+    of the first part makes ``E_1[r·1(S <= h)]``, the coverage on the target, about ``1 - alpha``. With the best β it is
+    ``-λ(mean_2 h)²/mean_3 h²``, which a factor of h does not change. This is for many features and few labelled
+    samples, where estimated ratios fail; coverage is approximate, and too large a λ destroys it, so look at it on
+    labelled target samples if there are any. λ here is in units of the standard deviation of the scores, so that their
+    unit does not matter.
 
     γ and β are improved in turns, γ exactly by an interior-point method and β in closed form, with extrapolation of
     β, until neither changes; the problem is not convex in both, and the turns begin at the quantile regression λ = 0.
@@ -245,7 +245,7 @@ def _extrapolated(before: tuple[float, float] | None, now: tuple[float, float]) 
 
 
 def _best_beta(weights: Tensor, second: Tensor, first: Tensor) -> float:
-    return (first @ weights / (weights @ second @ weights + _TINY)).item()
+    return float(first @ weights / (weights @ second @ weights + _TINY))
 
 
 def _objective(sample: _Sample, tau: float, strength: float, weights: Tensor, second: Tensor, first: Tensor) -> float:
@@ -259,4 +259,4 @@ def _gradient_norm(sample: _Sample, tau: float, strength: float, weights: Tensor
     miss = (sample.scores <= sample.design @ weights).double() - tau
     by_weights = sample.design.T @ miss / len(miss) + 2 * strength * beta * (beta * second @ weights - first)
     by_beta = 2 * strength * (beta * weights @ second @ weights - first @ weights)
-    return torch.cat([by_weights, by_beta[None]]).norm().item()
+    return float(torch.cat([by_weights, by_beta[None]]).norm())

@@ -16,7 +16,8 @@ def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int6
     Returns:
         (N, C) probabilities and (N, C) classes.
     """
-    if log_probs.device.type == "cpu":  # NumPy's sort is several times faster here, but not stable
+    # NumPy's sort is several times faster on a CPU, but it is not stable, and no exported model can hold it.
+    if log_probs.device.type == "cpu" and not torch.compiler.is_compiling():
         classes = torch.from_numpy(np.argsort(-log_probs.detach().numpy(), axis=1))
         ordered = log_probs.gather(1, classes)
         if not (ordered[:, 1:] == ordered[:, :-1]).any():

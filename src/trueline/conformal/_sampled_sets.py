@@ -51,9 +51,7 @@ def kept_answers(
     return kept
 
 
-def grid_pairs(
-    values: Float[Tensor, "N K"], alike: Float[Tensor, "N K K"] | None, grid: int
-) -> Float[Tensor, "P 2"]:
+def grid_pairs(values: Float[Tensor, "N K"], alike: Float[Tensor, "N K K"] | None, grid: int) -> Float[Tensor, "P 2"]:
     """Return the pairs of limits to try: quantiles of both, and those that leave nothing out.
 
     Args:
@@ -84,4 +82,5 @@ def quantiles(values: Float[Tensor, "..."], grid: int) -> Float[Tensor, " G"]:
     """
     ordered = values.flatten().sort().values
     places = torch.linspace(0, len(ordered) - 1, grid, dtype=torch.float64).round().long()
-    return ordered[places.to(ordered.device)].unique()
+    distinct: Tensor = torch.unique(ordered[places.to(ordered.device)])
+    return distinct

@@ -12,8 +12,7 @@ from trueline.conformal._conformal_quantile import check_alpha
 from trueline.conformal._coverage_band import coverage_band
 from trueline.conformal._coverage_table import STRATA, CoverageTable, coverage_table, size_stratum
 from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, check_labels, import_optional, method, plain_chart
-from trueline.numerics import Interval
-from trueline.numerics._beta import clopper_pearson_interval
+from trueline.numerics import Interval, clopper_pearson_interval
 
 
 @dataclass(frozen=True, eq=False)

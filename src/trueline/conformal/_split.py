@@ -10,7 +10,7 @@ from torch import Tensor
 from trueline.conformal._conformal_quantile import check_alpha, too_few
 from trueline.conformal._p_values import counts_below, shares_above
 from trueline.contracts import ConformalClassifier
-from trueline.numerics._order_statistic import conformal_rank
+from trueline.numerics import conformal_rank
 
 
 class SplitConformal(ConformalClassifier):

@@ -161,7 +161,9 @@ class WeightedConformal(Fittable):
         weight: Float[Tensor, " M"],
         index: Int64[Tensor, " M"] | None = None,
     ) -> Float[Tensor, "M C"]:
-        """Return the p-value of each class, ``(w + Σ_{i: S_i >= S(y)} w_i)/(w + Σ_i w_i)``; sets hold those above alpha.
+        """Return the p-value of each class, ``(w + Σ_{i: S_i >= S(y)} w_i)/(w + Σ_i w_i)``.
+
+        Sets hold the classes with p-values above ``alpha``.
 
         Args:
             logits: (M, C) unnormalised scores, or (M,) log-odds of class 1 of two; or None.

@@ -121,7 +121,7 @@ def _results_are_distributions(make: Factory) -> None:
 def _facts_are_true(make: Factory) -> None:
     labels, logits = _problem()
     calibrator = make().fit(labels, logits=logits)
-    learned = sum(_count(value) for name, value in calibrator.state().items() if name != "num_classes_")
+    learned = _count(calibrator.state())
     promised = calibrator.n_parameters(NUM_CLASSES)
     assert promised is None or learned <= promised, (
         f"n_parameters promises at most {promised} learned numbers, state() holds {learned}"
@@ -137,7 +137,8 @@ def _facts_are_true(make: Factory) -> None:
 
 def _count(learned: object) -> int:
     if isinstance(learned, dict):
-        return sum(_count(value) for value in learned.get("state", learned).values())
+        kept = learned.get("state", learned)  # of a calibrator inside another
+        return sum(_count(value) for name, value in kept.items() if name != "num_classes_")
     return sum(map(_count, learned)) if isinstance(learned, list) else 1
 
 

@@ -195,14 +195,12 @@ class ConformalClassifier(Fittable, ABC):
             TypeError: if a dtype is wrong.
         """
         self._check_ready(logits, probs, groups)
-        sets = []
-        for log_probs, scores, group, _ in self._scored(logits, probs, groups, index, generator):
-            inside = scores <= self._cutoffs(group)
-            if not self.allow_empty:
-                empty = ~inside.any(dim=1)
-                inside[empty, log_probs[empty].argmax(dim=1)] = True
-            sets.append(inside)
-        return torch.cat(sets)
+        return torch.cat(
+            [
+                self._members(log_probs, scores, group)
+                for log_probs, scores, group, _ in self._scored(logits, probs, groups, index, generator)
+            ]
+        )
 
     def p_values(
         self,
@@ -263,6 +261,25 @@ class ConformalClassifier(Fittable, ABC):
         """
         self._check_fitted()
         return 0.0 if self._seen is None else share_seen(self._seen, read_log_probs(logits=logits, probs=probs))
+
+    def _sets(
+        self, log_probs: Float[Tensor, "N C"], index: Int64[Tensor, " N"] | None, groups: Int64[Tensor, " N"] | None
+    ) -> Bool[Tensor, "N C"]:
+        """Return the sets by tensor operations alone, without checks, so that they can be exported with a model."""
+        draws = torch.ones_like(log_probs[:, 0])
+        if self.randomised:
+            place = torch.arange(log_probs.shape[0], device=log_probs.device) if index is None else index
+            draws = hashed_uniform(place, self.seed, PREDICTION)
+        return self._members(log_probs, self._scores(log_probs, draws), groups)
+
+    def _members(
+        self, log_probs: Float[Tensor, "N C"], scores: Float[Tensor, "N C"], groups: Int64[Tensor, " N"] | None
+    ) -> Bool[Tensor, "N C"]:
+        inside = scores <= self._cutoffs(groups)
+        if self.allow_empty:
+            return inside
+        top = log_probs.argmax(dim=1, keepdim=True) == torch.arange(log_probs.shape[1], device=log_probs.device)
+        return inside | (top & ~inside.any(dim=1, keepdim=True))
 
     def _scored(
         self,

@@ -82,7 +82,8 @@ class Fittable:
         self._check_fitted()
         path, tensors = Path(path), dict[str, Tensor]()
         header = json.dumps(_plain(self, tensors))
-        stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # Tensors that share memory, such as two rows of one, would be refused.
+        stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         with replacing(path) as temporary:
             save_file(stored, temporary, metadata={ENTRY: header})
         return path

@@ -301,9 +301,7 @@ class RunConfig(Table):
             if getattr(self.training, key) is not None and self.data.validation == 0:
                 raise ValueError(f"[training] {key} needs a validation split; set [data] validation above 0")
         if self.training.predictions_every is not None and self.data.calibration == 0:
-            raise ValueError(
-                "[training] predictions_every needs a calibration split; set [data] calibration above 0"
-            )
+            raise ValueError("[training] predictions_every needs a calibration split; set [data] calibration above 0")
         if self.schedule.warmup_epochs >= self.training.epochs:
             raise ValueError(
                 f"[schedule] warmup_epochs must be below the {self.training.epochs} epochs of [training], "

@@ -1,0 +1,147 @@
+"""Prediction sets from saved predictions: thresholds from some samples, judged on others."""
+
+import json
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import trueline
+from trueline.calibrating import CONDITIONS, SCORES, Conformed, conform, pictures_of_run
+from trueline.conformal import LAC, evaluate_sets
+from trueline.predictions import PredictionSet, from_arrays
+
+
+def _draw(seed: int, samples: int = 800, classes: int = 5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(samples, classes, generator=generator, dtype=torch.float64)
+    return logits.softmax(1).multinomial(1, generator=generator).squeeze(1), logits
+
+
+def _set(seed: int = 0, **options: object) -> PredictionSet:
+    labels, logits = _draw(seed)
+    return from_arrays(labels, logits=logits, name="net", **options)  # type: ignore[arg-type]
+
+
+def test_held_out_samples_give_the_thresholds() -> None:
+    labels, logits = _draw(1, samples=400)
+    found = conform(_set(held_out=(labels, logits)), alpha=0.2)
+    expected = LAC(0.2).fit(labels, logits=logits)
+    assert found.conformal.threshold_ == pytest.approx(expected.threshold_, rel=1e-12)
+    mine = _draw(0)
+    sets = expected.predict_set(logits=mine[1])
+    assert found.report.coverage == evaluate_sets(mine[0], sets, 0.2).coverage
+    assert found.calibrated == 400
+    assert len(found.report.size) == 800
+
+
+def test_without_them_one_half_judges_the_other_and_all_are_kept() -> None:
+    found = conform(_set(), alpha=0.1, seed=3)
+    assert (found.calibrated, len(found.report.size)) == (400, 400)
+    assert any("A random half of the samples" in note for note in found.notes)
+    labels, logits = _draw(0)
+    assert found.conformal.threshold_ == pytest.approx(LAC(0.1).fit(labels, logits=logits).threshold_, rel=1e-12)
+    assert found.report.expected_low is not None
+    assert found.report.expected_low <= found.report.coverage.value <= found.report.expected_high
+    assert "what the promise leads one to expect" in found.verdict[0]
+
+
+@pytest.mark.parametrize("method", SCORES)
+@pytest.mark.parametrize("conditional", CONDITIONS)
+def test_every_score_under_every_condition(method: str, conditional: str) -> None:
+    labels, logits = _draw(0)
+    predictions = from_arrays(labels, logits=logits, groups=(labels > 2).long())
+    found = conform(predictions, alpha=0.2, method=method, conditional=conditional)
+    assert found.report.coverage.high > 0.8
+    assert [point.method for point in found.others] == list(SCORES)
+    coverages = [point.coverage for point in found.curve]
+    assert coverages == sorted(coverages, reverse=True)
+    assert found.report.by_group is not None
+
+
+def test_shifted_samples_break_the_promise_and_the_verdict_says_so() -> None:
+    labels, logits = _draw(1)
+    wrong, other = _draw(2)
+    shifted = from_arrays((wrong + (torch.arange(800) % 3 == 0)) % 5, logits=other, held_out=(labels, logits))
+    found = conform(shifted)
+    assert "less than chance explains" in found.verdict[0]
+
+
+def test_judging_on_the_fitted_samples_is_noticed() -> None:
+    labels, logits = _draw(0)
+    found = conform(_set(held_out=(labels, logits)))
+    assert any("the coverage below promises nothing" in note for note in found.notes)
+
+
+def test_classes_that_are_missed_are_named_with_what_repairs_them() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (3000,), generator=generator)
+    logits = 3.0 * torch.nn.functional.one_hot(labels, 3) + torch.randn(3000, 3, generator=generator)
+    logits[labels == 2] = logits[labels == 2].flip(1)  # taken for class 0
+    found = conform(from_arrays(labels, logits=logits, class_names=["cat", "dog", "owl"]), alpha=0.25)
+    assert "In 1 of 3 classes coverage is below" in found.verdict[1]
+    assert "owl" in found.verdict[1]
+    assert "Thresholds by class" in found.verdict[1]
+
+
+def test_the_largest_sets_come_first_with_their_classes_ranked() -> None:
+    found = conform(_set(), alpha=0.05)
+    sizes = [len(one.classes) for one in found.largest]
+    assert sizes == sorted(sizes, reverse=True)
+    _, logits = _draw(0)
+    one = found.largest[0]
+    ranked = logits[one.index].argsort(descending=True).tolist()
+    assert list(one.classes) == [k for k in ranked if k in one.classes]
+
+
+def test_pictures_stand_beside_the_largest_sets(tmp_path: Path) -> None:
+    labels, logits = _draw(0, samples=80)
+    images = torch.randint(256, (80, 8, 8), dtype=torch.uint8)
+    found = conform(from_arrays(labels, logits=logits, images=images), alpha=0.2)
+    assert all(one.picture is not None and one.picture.startswith("data:image/png") for one in found.largest)
+    assert pictures_of_run(tmp_path, "test") is None
+
+
+def test_the_record_is_json_and_the_thresholds_a_file(tmp_path: Path) -> None:
+    found = conform(_set(), method="aps", conditional="class")
+    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert record["report"]["coverage"]["value"] == found.report.coverage.value
+    read = trueline.load(found.save(tmp_path / "sets.safetensors"))
+    _, logits = _draw(5)
+    assert torch.equal(read.predict_set(logits=logits), found.conformal.predict_set(logits=logits))
+    assert str(found).startswith(found.verdict[0])
+
+
+def test_thresholds_that_are_infinite_are_said() -> None:
+    labels, logits = _draw(0, samples=60)
+    found = _quietly(labels, logits)
+    assert any("too few" in note or "infinite" in note for note in found.notes)
+
+
+def _quietly(labels: Tensor, logits: Tensor) -> Conformed:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return conform(from_arrays(labels, logits=logits), alpha=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"alpha": 0.0}, "alpha must lie strictly between 0 and 1"),
+        ({"alpha": 90.0}, "alpha must lie strictly between 0 and 1"),
+        ({"method": "asp"}, "did you mean 'aps'"),
+        ({"conditional": "klass"}, "did you mean 'class'"),
+        ({"conditional": "group"}, "need groups"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        conform(_set(), **options)  # type: ignore[arg-type]
+
+
+def test_too_few_samples_are_refused() -> None:
+    labels, logits = _draw(0, samples=30)
+    with pytest.raises(ValueError, match="at least 20 samples are needed"):
+        conform(from_arrays(labels, logits=logits))
