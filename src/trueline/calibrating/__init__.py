@@ -5,11 +5,14 @@ from trueline.calibrating._conformed import Conformed, LargeSet, SetPoint
 from trueline.calibrating._maps import MAPS, map_named
 from trueline.calibrating._recalibrate import recalibrate
 from trueline.calibrating._recalibration import JUDGED, Recalibration
+from trueline.calibrating._references import CALIBRATOR, CONFORMAL, fitted_cited
 from trueline.calibrating._run_pictures import pictures_of_run
 from trueline.calibrating._sets import CONDITIONS, SCORES, sets_named
 
 __all__ = [
+    "CALIBRATOR",
     "CONDITIONS",
+    "CONFORMAL",
     "JUDGED",
     "MAPS",
     "SCORES",
@@ -18,6 +21,7 @@ __all__ = [
     "Recalibration",
     "SetPoint",
     "conform",
+    "fitted_cited",
     "map_named",
     "pictures_of_run",
     "recalibrate",

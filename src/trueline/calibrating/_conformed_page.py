@@ -7,12 +7,12 @@ from typing import Any
 from trueline import conformal
 from trueline.calibrating._conformed import Conformed, SetPoint
 from trueline.calibrating._references import references_of
-from trueline.calibrating._sets import SCORES
 from trueline.conformal import CoverageTable
 from trueline.contracts import import_optional
 from trueline.page import Chart, axis, colour, percent, render_page, spec_of
 
 _HERE = Path(__file__).parent
+_USED = (conformal.evaluate_sets, conformal.coverage_band)
 _OPEN = 12  # rows up to which a table stands open
 _MEMBERS = 12  # classes of a set that are named before the rest is counted
 
@@ -47,9 +47,7 @@ def render(found: Conformed) -> str:
         "open": _OPEN,
         "largest": [_largest(one, names) for one in found.largest],
         "pictured": any(one.picture for one in found.largest),
-        "references": references_of(
-            [SCORES[found.method](found.alpha), found.conformal, conformal.evaluate_sets, conformal.coverage_band]
-        ),
+        "references": list(map(str, references_of([found.conformal, *_USED]))),
     }
     return render_page(_HERE / "_conformed.html.j2", words)
 

@@ -52,7 +52,7 @@ def render(found: Recalibration) -> str:
         "groups": list(_groups(found)),
         "chosen": repr(chosen),
         "learned": _learned(chosen.state()),
-        "references": references_of([*_USED, kept, chosen]),
+        "references": list(map(str, references_of([*_USED, kept]))),
     }
     return render_page(_HERE / "_recalibration.html.j2", words)
 

@@ -38,11 +38,11 @@ def calibrate(
     as_json: Annotated[bool, typer.Option("--json", help="Print every number; a page only with --page.")] = False,
 ) -> None:
     """Fit a map that makes probabilities honest, and judge it on samples it was not fitted to."""
-    from trueline.calibrating import recalibrate
+    from trueline.calibrating import CALIBRATOR, recalibrate
 
     with plain_errors():
         found = recalibrate(with_held_out(predictions, held_out, split, name), method=method, bins=bins)
-        file = found.save(out or default_file(predictions, "calibrator.safetensors"))
+        file = found.save(out or default_file(predictions, CALIBRATOR))
         written = page or (None if as_json else file.with_name("calibration.html"))
         if written is not None:
             found.write_html(written)

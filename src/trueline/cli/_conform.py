@@ -51,8 +51,8 @@ def conform(
     as_json: Annotated[bool, typer.Option("--json", help="Print every number; a page only with --page.")] = False,
 ) -> None:
     """Make sets of classes that hold the label in a share of 1 - alpha, and judge them on other samples."""
+    from trueline.calibrating import CONFORMAL, pictures_of_run
     from trueline.calibrating import conform as make_sets
-    from trueline.calibrating import pictures_of_run
 
     with plain_errors():
         read = with_held_out(predictions, held_out, split, name)
@@ -65,7 +65,7 @@ def conform(
             pictures=pictures_of_run(predictions, split or "test") if wants_page and predictions.is_dir() else None,
             seed=seed,
         )
-        file = found.save(out or default_file(predictions, "conformal.safetensors"))
+        file = found.save(out or default_file(predictions, CONFORMAL))
         written = page or (None if as_json else file.with_name("conformal.html"))
         if written is not None:
             found.write_html(written)
