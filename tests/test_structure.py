@@ -35,7 +35,9 @@ MAY_IMPORT = {
     "calibrating": FOUNDATION | METHODS | {"train", "page", "predictions", "subjects"},
     "probing": FOUNDATION | METHODS | {"train", "page", "subjects"},
     "explaining": FOUNDATION | METHODS | {"train", "page", "subjects", "probing"},
-    "auditing": FOUNDATION | METHODS | {"train", "page", "predictions", "subjects", "probing", "explaining"},
+    "auditing": FOUNDATION
+    | METHODS
+    | {"train", "page", "predictions", "subjects", "calibrating", "probing", "explaining"},
     "steering": FOUNDATION | METHODS | {"train", "page", "subjects"},
     "sweep": FOUNDATION | METHODS | {"train"},
     "cli": FOUNDATION

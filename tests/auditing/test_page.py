@@ -83,7 +83,7 @@ def press(browser: Any, slider: str, key: str, times: int = 1) -> None:
 
 
 def drawings(browser: Any) -> dict[str, str]:
-    script = "return Object.fromEntries([...document.querySelectorAll('.chart')].map(c => [c.id, c.innerHTML]))"
+    script = "return Object.fromEntries([...document.querySelectorAll('[data-shows]')].map(c => [c.id, c.innerHTML]))"
     found: dict[str, str] = browser.execute_script(script)
     return found
 
@@ -123,7 +123,7 @@ def expected(labels: Tensor, logits: Tensor, temperature: float, threshold: floa
 
 
 def test_every_chart_is_drawn_without_errors_or_requests(browser: Any, page: str, large_page: str) -> None:
-    for address, charts in ((page, 7), (large_page, 7)):
+    for address, charts in ((page, 11), (large_page, 11)):  # seven that follow the sliders, two of each model's sets
         open_audit(browser, address)
         marks = browser.execute_script(
             "return [...document.querySelectorAll('.chart')]"
@@ -234,12 +234,21 @@ def test_buttons_lead_to_the_fitted_temperatures_and_back(browser: Any, page: st
 
 def test_descriptions_of_charts_follow_the_sliders(browser: Any, page: str) -> None:
     open_audit(browser, page)
-    script = "return [...document.querySelectorAll('.chart')].map(c => c.ariaLabel)"
+    script = "return [...document.querySelectorAll('[data-shows]')].map(c => c.ariaLabel)"
     before = browser.execute_script(script)
     press(browser, "threshold", Keys.ARROW_RIGHT, 9)
     after = browser.execute_script(script)
     assert all(one != other for one, other in zip(before, after, strict=True))
     assert all("answering above" in words for words in after)
+
+
+def test_sets_stand_on_the_page_with_their_coverage(browser: Any, page: str) -> None:
+    open_audit(browser, page)
+    browser.execute_script("document.querySelectorAll('#sets details').forEach(d => d.open = true)")
+    words = browser.find_element(By.ID, "sets").text
+    assert words.count("of the sets hold the label") == 2
+    assert words.count("By size of the set") == 2
+    assert "Angelopoulos" in browser.find_element(By.ID, "references").text
 
 
 def test_a_tie_is_rounded_like_everywhere_else(browser: Any, tmp_path: Path) -> None:

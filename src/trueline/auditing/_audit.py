@@ -51,7 +51,7 @@ class Audit:
         """Return everything as tables that JSON can hold: ``pandas.DataFrame(audit.to_dict()["scores"])`` is one.
 
         The tables, lists of flat dictionaries with a column ``model``: ``scores``, ``differences``, ``bins``,
-        ``risk_coverage``, ``classes``, ``groups``, ``mistakes``, ``temperatures``, ``detection``, ``parts``,
+        ``risk_coverage``, ``classes``, ``groups``, ``mistakes``, ``temperatures``, ``detection``, ``sets``, ``parts``,
         ``sliders`` and ``notes``; beside them ``title``, ``verdict`` and ``class_names``, and ``geometry`` and
         ``explanations`` where the model was probed. What is unknown is None.
         """

@@ -12,8 +12,10 @@ from trueline.auditing._detection import detect
 from trueline.auditing._mistakes import worst_mistakes
 from trueline.auditing._notes import notes_on
 from trueline.auditing._records import GroupRow, ModelAudit, Temperature
+from trueline.auditing._sets import sets_of
 from trueline.auditing._sweep import sweep
 from trueline.auditing._temperature import HeldOut, scale
+from trueline.calibrating import Conformed
 from trueline.contracts import read_log_probs
 from trueline.measure import Evaluation, Evaluator, Outcomes
 from trueline.predictions import PredictionSet, rows_in_memory, sample_rows
@@ -31,6 +33,7 @@ class Examined:
         rows: the samples kept, all of them unless there are too many.
         log_probs: (K, C) their log-probabilities.
         temperature: what scaling would change; None where it cannot be fitted.
+        sets: what the predictions are worth as sets; None where the samples are too few.
         notes: what a reader should know.
     """
 
@@ -39,6 +42,7 @@ class Examined:
     rows: Outcomes
     log_probs: Float[Tensor, "K C"]
     temperature: Temperature | None
+    sets: Conformed | None
     notes: tuple[str, ...]
 
     def audited(self, temperatures: Float[Tensor, " T"], outside: PredictionSet | None, *, bins: int) -> ModelAudit:
@@ -61,12 +65,13 @@ class Examined:
             mistakes=worst_mistakes(found.outcomes, self.predictions),
             detection=() if outside is None else detect(self.predictions, outside),
             sweep=sweep(self.rows, self.log_probs, temperatures, bins=bins),
+            sets=self.sets,
             notes=self.notes,
         )
 
 
 def examine(predictions: PredictionSet, *, bins: int, progress: Progress | None = None) -> Examined:
-    """Read a set of predictions once, measure it, and fit a temperature.
+    """Read a set of predictions once, measure it, fit a temperature and make prediction sets.
 
     Args:
         predictions: the set.
@@ -97,8 +102,10 @@ def examine(predictions: PredictionSet, *, bins: int, progress: Progress | None 
             f"Temperature and sliders use {len(kept):,} samples drawn at random from {len(predictions):,}; every other "
             "number uses all."
         )
-    temperature, more = scale(some, log_probs, _held_out(predictions.held_out), bins=bins)
-    return Examined(predictions, evaluation, some.outcomes, log_probs, temperature, (*notes, *more))
+    held_out = _held_out(predictions.held_out)
+    temperature, more = scale(some, log_probs, held_out, bins=bins)
+    sets = sets_of(predictions, kept, log_probs, held_out)
+    return Examined(predictions, evaluation, some.outcomes, log_probs, temperature, sets, (*notes, *more))
 
 
 def _read(predictions: PredictionSet, kept: Tensor, bins: int, progress: Progress | None) -> tuple[Evaluation, Tensor]:

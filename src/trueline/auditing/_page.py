@@ -8,6 +8,7 @@ from trueline import calibrate, measure
 from trueline.auditing._page_charts import confusion_chart, reliability_charts, risk_chart
 from trueline.auditing._page_data import MAIN, MATRIX, bin_rows, cell_rows, distinct, fitted_stop, slider_data, stop_of
 from trueline.auditing._records import ModelAudit
+from trueline.calibrating import SETS, SETS_USED, sets_words
 from trueline.contracts import Reference, facts_of
 from trueline.explaining import PAGE
 from trueline.measure import MEASURES
@@ -77,6 +78,7 @@ def render(audit: Any) -> str:
         "grouped": [view for view in views if view["audit"].groups],
         "mistaken": [view for view in views if view["audit"].mistakes],
         "detected": [view for view in views if view["audit"].detection],
+        "in_sets": [view for view in views if view["sets"]],
         "at_once": _AT_ONCE,
         "geometry": None if audit.geometry is None else geometry_words(audit.geometry),
         "explanations": None if audit.explanations is None else geometry_words(audit.explanations),
@@ -89,7 +91,7 @@ def render(audit: Any) -> str:
         data={"sweep": slider_data(models, names)},
         styles=[_HERE / "_audit.css", *([GEOMETRY_STYLE] if _probed(audit) else [])],
         scripts=[_HERE / "_sliders.js", _HERE / "_sorting.js"],
-        parts=[GEOMETRY],
+        parts=[GEOMETRY, SETS],
     )
 
 
@@ -106,6 +108,8 @@ def references_of(models: Sequence[ModelAudit]) -> list[Reference]:
         used.append(calibrate.TemperatureScaling)
     if any(model.detection for model in models):
         used += _DETECTING
+    for model in models:
+        used += () if model.sets is None else (model.sets.conformal, *SETS_USED)
     return list(dict.fromkeys(reference for item in used for reference in _references(item)))
 
 
@@ -141,6 +145,7 @@ def _view(i: int, model: ModelAudit, names: Sequence[str]) -> dict[str, Any]:
         "confusion": confusion_chart(i, model, names),
         "confused": sorted(confused, key=lambda row: -row["count"])[:20],
         "worst_group": model.evaluation.worst_group() if len(model.groups) > 1 else None,
+        "sets": None if model.sets is None else sets_words(model.sets),
         "judged": "cross-validated" if model.temperature and model.temperature.folds else "fitted on other samples",
         "facts": list(_facts(model, len(names))),
     }

@@ -7,6 +7,7 @@ from typing import Literal
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from trueline.calibrating import Conformed
 from trueline.measure import Evaluation
 from trueline.numerics import Interval
 
@@ -179,6 +180,7 @@ class ModelAudit:
         mistakes: the most confidently wrong samples first.
         detection: scores against another set; empty without one.
         sweep: numbers behind the sliders.
+        sets: what the predictions are worth as sets of classes; None where the samples are too few.
         notes: what a reader should know about the input, as sentences.
     """
 
@@ -192,6 +194,7 @@ class ModelAudit:
     mistakes: tuple[Mistake, ...]
     detection: tuple[Detection, ...]
     sweep: Sweep
+    sets: Conformed | None
     notes: tuple[str, ...]
 
     @property

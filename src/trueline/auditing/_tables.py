@@ -33,6 +33,7 @@ def tables(
         "mistakes": lambda model: _mistakes(model, class_names),
         "temperatures": _temperatures,
         "detection": _detection,
+        "sets": _sets,
         "parts": _parts,
         "sliders": _sliders,
         "notes": lambda model: [{"note": note} for note in model.notes],
@@ -112,6 +113,12 @@ def _temperatures(model: ModelAudit) -> Iterator[Row]:
 def _detection(model: ModelAudit) -> Iterator[Row]:
     for row in model.detection:
         yield {"score": row.score, "samples": row.samples, **_ends(row.auroc, "auroc"), **_ends(row.fpr95, "fpr95")}
+
+
+def _sets(model: ModelAudit) -> Iterator[Row]:
+    if model.sets is not None:
+        for point in dict.fromkeys([*model.sets.others, *model.sets.curve]):
+            yield {"score": point.method, **{name: value for name, value in vars(point).items() if name != "method"}}
 
 
 def _parts(model: ModelAudit) -> Iterator[Row]:

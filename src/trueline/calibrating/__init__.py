@@ -2,6 +2,7 @@
 
 from trueline.calibrating._conform import conform
 from trueline.calibrating._conformed import Conformed, LargeSet, SetPoint
+from trueline.calibrating._conformed_page import SETS, SETS_USED, sets_words
 from trueline.calibrating._maps import MAPS, map_named
 from trueline.calibrating._recalibrate import recalibrate
 from trueline.calibrating._recalibration import JUDGED, Recalibration
@@ -16,6 +17,8 @@ __all__ = [
     "JUDGED",
     "MAPS",
     "SCORES",
+    "SETS",
+    "SETS_USED",
     "Conformed",
     "LargeSet",
     "Recalibration",
@@ -26,4 +29,5 @@ __all__ = [
     "pictures_of_run",
     "recalibrate",
     "sets_named",
+    "sets_words",
 ]

@@ -12,7 +12,12 @@ from trueline.contracts import import_optional
 from trueline.page import Chart, axis, colour, percent, render_page, spec_of
 
 _HERE = Path(__file__).parent
-_USED = (conformal.evaluate_sets, conformal.coverage_band)
+SETS = _HERE / "sets"
+"""The folder with the template ``_sets.html.j2``, whose macros show :func:`sets_words` on any page."""
+
+SETS_USED = (conformal.evaluate_sets, conformal.coverage_band)
+"""What judges the sets."""
+
 _OPEN = 12  # rows up to which a table stands open
 _MEMBERS = 12  # classes of a set that are named before the rest is counted
 
@@ -29,14 +34,31 @@ def render(found: Conformed) -> str:
     Raises:
         ImportError: if the ``report`` extra is not installed.
     """
-    report, names = found.report, found.class_names
+    judged, classes = len(found.report.size), len(found.class_names)
     words = {
         "kind": "prediction sets",
         "title": f"Prediction sets of {found.name}, {percent(1 - found.alpha)} agreed",
-        "written": f"{found.calibrated:,} samples for thresholds, {len(report.size):,} others, {len(names):,} classes",
+        "written": f"{found.calibrated:,} samples for thresholds, {judged:,} others, {classes:,} classes",
         "found": found,
-        "report": report,
-        "verdict": found.verdict,
+        "view": sets_words(found),
+        "references": list(map(str, references_of([found.conformal, *SETS_USED]))),
+    }
+    return render_page(_HERE / "_conformed.html.j2", words, parts=[SETS])
+
+
+def sets_words(found: Conformed) -> dict[str, Any]:
+    """Return what the macros of the template in ``SETS`` show, on any page.
+
+    Args:
+        found: what was found.
+
+    Raises:
+        ImportError: if the ``report`` extra is not installed.
+    """
+    report, names = found.report, found.class_names
+    return {
+        "alpha": found.alpha,
+        "judged": len(report.size),
         "sizes": size_chart(report.size.tolist()),
         "trade": trade_chart(found.curve, found.alpha),
         "curve": found.curve,
@@ -47,9 +69,7 @@ def render(found: Conformed) -> str:
         "open": _OPEN,
         "largest": [_largest(one, names) for one in found.largest],
         "pictured": any(one.picture for one in found.largest),
-        "references": list(map(str, references_of([found.conformal, *_USED]))),
     }
-    return render_page(_HERE / "_conformed.html.j2", words)
 
 
 def size_chart(sizes: Sequence[int]) -> Chart:

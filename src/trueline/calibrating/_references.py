@@ -6,8 +6,11 @@ from pathlib import Path
 
 from trueline.contracts import Fittable, Reference, facts_of, load
 
-CALIBRATOR, CONFORMAL = "calibrator.safetensors", "conformal.safetensors"
-"""What the fitted map and the fitted thresholds are called in a run folder."""
+CALIBRATOR = "calibrator.safetensors"
+"""What the fitted map is called in a run folder."""
+
+CONFORMAL = "conformal.safetensors"
+"""What the fitted thresholds are called in a run folder."""
 
 
 def references_of(used: Sequence[object]) -> list[Reference]:
