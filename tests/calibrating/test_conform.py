@@ -10,7 +10,7 @@ from torch import Tensor
 
 import trueline
 from trueline.calibrating import CONDITIONS, SCORES, Conformed, conform, pictures_of_run
-from trueline.conformal import LAC, evaluate_sets
+from trueline.conformal import LAC, coverage_band, evaluate_sets
 from trueline.predictions import PredictionSet, from_arrays
 
 
@@ -35,6 +35,7 @@ def test_held_out_samples_give_the_thresholds() -> None:
     assert found.report.coverage == evaluate_sets(mine[0], sets, 0.2).coverage
     assert found.calibrated == 400
     assert len(found.report.size) == 800
+    assert (found.report.expected_low, found.report.expected_high) == coverage_band(400, 0.2, 800)
 
 
 def test_without_them_one_half_judges_the_other_and_all_are_kept() -> None:
@@ -94,6 +95,7 @@ def test_the_largest_sets_come_first_with_their_classes_ranked() -> None:
     one = found.largest[0]
     ranked = logits[one.index].argsort(descending=True).tolist()
     assert list(one.classes) == [k for k in ranked if k in one.classes]
+    assert sizes[0] == found.report.size.max()
 
 
 def test_pictures_stand_beside_the_largest_sets(tmp_path: Path) -> None:

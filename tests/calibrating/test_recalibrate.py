@@ -1,6 +1,7 @@
 """Recalibration of saved predictions: judged on samples no map has seen, warned of where it costs, kept in a file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from torch import Tensor
 import trueline
 from trueline.calibrate import AutomaticCalibration, TemperatureScaling
 from trueline.calibrating import MAPS, map_named, recalibrate
+from trueline.calibrating._recalibration_words import notes_on_change, recalibration_verdict
 from trueline.contracts import Calibrator, cross_fit
 from trueline.measure import evaluate
+from trueline.numerics import Interval
 from trueline.predictions import PredictionSet, from_arrays
 
 
@@ -20,6 +23,12 @@ def _draw(seed: int, samples: int = 600, classes: int = 4, sharpness: float = 2.
     generator = torch.Generator().manual_seed(seed)
     honest = 1.5 * torch.randn(samples, classes, generator=generator, dtype=torch.float64)
     return honest.softmax(1).multinomial(1, generator=generator).squeeze(1), sharpness * honest
+
+
+def _pair(sharpness: float) -> tuple[Tensor, Tensor]:
+    """Labels and probabilities."""
+    labels, logits = _draw(3, sharpness=sharpness)
+    return labels, logits.softmax(1)
 
 
 def _set(seed: int = 0, **options: object) -> PredictionSet:
@@ -49,6 +58,15 @@ def test_held_out_samples_are_what_it_is_fitted_to() -> None:
     expected = evaluate(mine[0], logits=fitted.transform(logits=mine[1])).scores["log_loss"]
     assert found.after.scores["log_loss"].value == pytest.approx(expected.value, rel=1e-12)
     assert not [note for note in found.notes if "overstated" in note]
+
+
+def test_weights_of_held_out_samples_count() -> None:
+    labels, logits = _draw(1)
+    weight = torch.cat([torch.ones(300), torch.zeros(300)]).double()
+    others = from_arrays(labels, logits=logits, weight=weight)
+    found = recalibrate(replace(_set(), held_out=others), method="temperature")
+    half = TemperatureScaling().fit(labels[:300], logits=logits[:300])
+    assert found.calibrator.state()["temperature_"] == pytest.approx(half.temperature_, rel=1e-9)
 
 
 def test_judging_on_the_fitted_samples_is_noticed() -> None:
@@ -87,6 +105,8 @@ def test_groups_are_judged_apart_and_weights_count() -> None:
     groups = ["north"] * 300 + ["south"] * 300
     found = recalibrate(from_arrays(labels, logits=logits, groups=groups), method="temperature")
     assert list(found.after.groups) == ["north", "south"]
+    north = evaluate(labels[:300], logits=logits[:300]).scores["accuracy"].value
+    assert found.before.groups["north"].scores["accuracy"].value == north
     weighted = recalibrate(from_arrays(labels, logits=logits, weight=weight), method="temperature")
     half = TemperatureScaling().fit(labels[:300], logits=logits[:300])
     assert weighted.calibrator.state()["temperature_"] == pytest.approx(half.temperature_, rel=1e-9)
@@ -101,6 +121,22 @@ def test_the_record_is_json_and_the_map_a_file(tmp_path: Path) -> None:
     _, logits = _draw(5)
     assert torch.equal(read.transform(logits=logits), found.calibrator.transform(logits=logits))
     assert str(found).startswith(found.verdict[0])
+
+
+def test_what_lies_within_noise_is_not_called_repaired_nor_beyond_repair() -> None:
+    better = {"log_loss": Interval(-0.1, -0.2, -0.05), "accuracy": Interval(0.0, 0.0, 0.0), "ece": Interval(0, -1, 1)}
+    none = {**better, "log_loss": Interval(-0.01, -0.2, 0.1)}
+    scaling = TemperatureScaling().load_state({"num_classes_": 4, "temperature_": 2.0})
+    honest, sharp = (evaluate(_pair(sharpness)[0], probs=_pair(sharpness)[1]) for sharpness in (1.0, 3.0))
+    assert "nothing here" in recalibration_verdict(scaling, honest, honest, none, 0.0)[0]
+    assert "nothing here" not in recalibration_verdict(scaling, honest, honest, better, 0.0)[0]
+    assert "nothing here" not in recalibration_verdict(scaling, sharp, sharp, none, 0.0)[0]
+
+
+def test_a_map_that_blurs_is_named() -> None:
+    worse = {"log_loss": Interval(0.1, 0.05, 0.2), "accuracy": Interval(0.0, 0.0, 0.0), "ece": Interval(-0.1, -0.2, 0)}
+    assert any("blurs what the model knows" in note for note in notes_on_change(worse, 0.0))
+    assert not list(notes_on_change({**worse, "ece": Interval(0.1, 0.0, 0.2)}, 0.0))
 
 
 @pytest.mark.parametrize("samples", [1, 29])
