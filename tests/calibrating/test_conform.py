@@ -10,6 +10,7 @@ from torch import Tensor
 
 import trueline
 from trueline.calibrating import CONDITIONS, SCORES, Conformed, conform, pictures_of_run
+from trueline.calibrating._conformed_words import conformed_verdict
 from trueline.conformal import LAC, coverage_band, evaluate_sets
 from trueline.predictions import PredictionSet, from_arrays
 
@@ -85,6 +86,17 @@ def test_classes_that_are_missed_are_named_with_what_repairs_them() -> None:
     assert "In 1 of 3 classes coverage is below" in found.verdict[1]
     assert "owl" in found.verdict[1]
     assert "Thresholds by class" in found.verdict[1]
+
+
+@pytest.mark.parametrize(("weak", "named"), [(2, False), (3, True)])
+def test_of_many_classes_a_few_are_below_by_chance(weak: int, named: bool) -> None:
+    labels = torch.arange(100).repeat_interleave(50)
+    covered = torch.arange(5000) % 50 < 45
+    covered[labels < weak] = (torch.arange(5000) % 50 < 30)[labels < weak]
+    sets = torch.nn.functional.one_hot((labels + (~covered).long()) % 100, 100).bool()
+    names = [str(k) for k in range(100)]
+    words = conformed_verdict(evaluate_sets(labels, sets, 0.1), "none", names, ())[1]
+    assert (f"In {weak} of 100 classes" in words) == named
 
 
 def test_the_largest_sets_come_first_with_their_classes_ranked() -> None:
