@@ -64,3 +64,12 @@ def test_an_impossible_strength_is_refused(strength: float) -> None:
 def test_the_facts_name_the_paper() -> None:
     assert facts_of(BBQ).references[0].year == 2015
     assert BBQ().n_parameters(2) is None
+
+
+def test_weights_of_any_scale_are_fitted_and_one_that_is_all_says_the_frequency() -> None:
+    probs = torch.tensor([0.2, 0.2, 0.2, 0.7, 0.7], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 1, 1, 0])
+    for scale in (1e30, 1e200):  # of as many samples no number of bins is too large
+        weight = torch.full((5,), scale, dtype=torch.float64)
+        fitted = BBQ().fit(labels, probs=probs, weight=weight)
+        assert fitted.predict_proba(probs=probs)[::3, 1].tolist() == pytest.approx([1 / 3, 1 / 2], abs=1e-6)

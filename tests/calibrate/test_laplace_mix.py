@@ -56,3 +56,11 @@ def test_impossible_options_are_refused() -> None:
         LaplaceMix(Identity(), c=1.5)
     with pytest.raises(TypeError):
         LaplaceMix(Identity)  # type: ignore[arg-type]
+
+
+def test_samples_that_weigh_nothing_leave_the_uniform_distribution() -> None:
+    logits = torch.tensor([[3.0, 0.0]])
+    mix = LaplaceMix(Identity()).fit(
+        torch.tensor([0]), logits=logits, weight=torch.tensor([1e-30], dtype=torch.float64)
+    )
+    assert mix.predict_proba(logits=logits).tolist() == [[0.5, 0.5]]

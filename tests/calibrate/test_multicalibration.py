@@ -196,3 +196,13 @@ def test_a_regressor_that_returns_nonsense_is_named(generator: torch.Generator) 
     x, y = _draw(generator, 20)
     with pytest.raises(ValueError, match=r"Broken\.predict must return one finite number for each of 20 samples"):
         LevelSetBoosting(Broken()).fit(x, y)
+
+
+@pytest.mark.parametrize(("shrinkage", "expected"), [(0.1, 0.5), (0.03, 0.6)])
+def test_a_level_set_is_changed_if_its_validation_error_falls_by_the_share(shrinkage: float, expected: float) -> None:
+    """Going from 1/2 to the mean of 0.6 lowers the squared error from 0.25 to 0.24, by 4 %."""
+    inputs, start = torch.zeros(50, 1), torch.full((50,), 0.5)
+    targets = (torch.arange(50) < 30).double()
+    boosting = LevelSetBoosting(LeastSquares(), shrinkage=shrinkage)
+    boosting.fit(inputs, targets, start=start, validation=(inputs, targets), validation_start=start)
+    assert boosting.predict(inputs, start=start)[0].item() == pytest.approx(expected)

@@ -5,6 +5,7 @@ import torch
 from oracles import binning_maps as oracle
 
 from trueline.calibrate import HistogramBinning, ScalingBinning, TemperatureScaling
+from trueline.calibrate._cross_validation import shuffled
 from trueline.contracts import check_calibrator, facts_of
 
 
@@ -40,13 +41,25 @@ def test_many_bins_are_the_smooth_map_at_the_samples(generator: torch.Generator)
     assert torch.allclose(fitted.transform(logits=odds), smooth.transform(logits=odds), atol=1e-9)
 
 
+def test_parts_do_not_depend_on_the_order_and_weights_are_repetitions(generator: torch.Generator) -> None:
+    labels, odds = _draw(generator)
+    times = torch.arange(120) % 3
+    make = ScalingBinning(bins=4, share=0.5, seed=3)
+    expected = make.fit(labels, logits=odds, weight=times.double()).transform(logits=odds)
+    rows = torch.arange(120).repeat_interleave(times)
+    rows = rows[torch.randperm(len(rows), generator=generator)]
+    assert torch.allclose(make.fit(labels[rows], logits=odds[rows]).transform(logits=odds), expected, atol=1e-9)
+
+
 def test_a_share_parts_the_samples(generator: torch.Generator) -> None:
     labels, odds = _draw(generator)
     fitted = ScalingBinning(bins=4, share=0.25, seed=3).fit(labels, logits=odds)
-    order = torch.randperm(120, generator=torch.Generator().manual_seed(3))
+    order, counts = shuffled(torch.stack([-odds, odds], dim=1).div(2).log_softmax(1), labels, None, seed=3)
+    assert counts
+    assert sorted(order.tolist()) == list(range(120))
     smooth = TemperatureScaling().fit(labels[order[:30]], logits=odds[order[:30]])
     assert isinstance(fitted.calibrator_, TemperatureScaling)
-    assert fitted.calibrator_.temperature_ == smooth.temperature_
+    assert fitted.calibrator_.temperature_ == pytest.approx(smooth.temperature_, rel=1e-9)
     values = smooth.predict_proba(logits=odds[order[30:]])[:, 1]
     expected = values.sort().values[:22].mean().item()  # 22.5 of 90 samples; the lower cut is as near
     assert fitted.levels_[0, 0].item() == pytest.approx(expected)
@@ -79,5 +92,5 @@ def test_impossible_options_are_refused() -> None:
 
 def test_the_facts_count_what_is_learned() -> None:
     assert facts_of(ScalingBinning).references[0].arxiv == "1909.10155"
-    assert ScalingBinning(bins=10).n_parameters(3) == 2 + 3 * 19
-    assert ScalingBinning(calibrator=HistogramBinning(bins=2)).n_parameters(2) == 4 + 1 + 29
+    assert ScalingBinning(bins=10).n_parameters(3) == 1 + 3 * 19
+    assert ScalingBinning(calibrator=HistogramBinning(bins=2)).n_parameters(2) == 4 + 29

@@ -9,7 +9,6 @@ from trueline.calibrate._score_maps import (
     BEYOND,
     column_runs,
     edges_at,
-    ends_of_runs,
     equal_mass_ranks,
     interpolated,
     padded,
@@ -89,11 +88,6 @@ def test_interpolation_is_exact_at_knots_and_flat_outside() -> None:
 def test_rows_are_padded_with_their_last_value() -> None:
     assert padded([torch.tensor([1.0]), torch.tensor([2.0, 3.0])]).tolist() == [[1, 1], [2, 3]]
     assert padded([torch.tensor([1.0])], at_least=2).tolist() == [[1, 1]]
-
-
-def test_ends_of_runs() -> None:
-    assert ends_of_runs(torch.tensor([1.0, 1.0, 1.0, 2.0, 3.0, 3.0])).tolist() == [True, False, True, True, True, True]
-    assert ends_of_runs(torch.tensor([1.0])).tolist() == [True]
 
 
 def test_runs_cover_all_columns() -> None:

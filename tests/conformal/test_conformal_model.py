@@ -30,18 +30,29 @@ def _fitted(name: str) -> ConformalClassifier:
     return METHODS[name]().fit(labels, logits=logits)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_it_gives_what_predict_set_gives_also_when_exported(name: str) -> None:
+class _All(nn.Module):
+    """Every method at once, since each export costs half a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each = nn.ModuleList([ConformalModel(None, _fitted(name)) for name in METHODS])
+
+    def forward(self, inputs: Tensor, index: Tensor) -> list[Tensor]:
+        return [module(inputs, index) for module in self.each]
+
+
+def test_they_give_what_predict_set_gives_also_when_exported() -> None:
     _, logits = _data()
-    method, index = _fitted(name), torch.arange(200) + 7
-    module = ConformalModel(None, method)
-    expected = method.predict_set(logits=logits, index=index)
-    assert torch.equal(module(logits, index), expected)
-    assert torch.equal(module(logits), method.predict_set(logits=logits))
+    index, modules, methods = torch.arange(200) + 7, _All(), [_fitted(name) for name in METHODS]
+    expected = [method.predict_set(logits=logits, index=index) for method in methods]
     rows = torch.export.Dim("rows", min=2)
     shapes = {"inputs": {0: rows}, "index": {0: rows}}
-    exported = torch.export.export(module, (logits[:5], index[:5]), dynamic_shapes=shapes, strict=False)
-    assert torch.equal(exported.module()(logits, index), expected)
+    exported = torch.export.export(modules, (logits[:5], index[:5]), dynamic_shapes=shapes, strict=False).module()
+    for name, *sets in zip(METHODS, expected, modules(logits, index), exported(logits, index), strict=True):
+        assert torch.equal(sets[0], sets[1]), name
+        assert torch.equal(sets[0], sets[2]), name
+    for module, method in zip(modules.each, methods, strict=True):
+        assert torch.equal(module(logits), method.predict_set(logits=logits))
 
 
 def test_groups_have_their_thresholds() -> None:

@@ -65,6 +65,11 @@ def test_a_weight_of_zero_is_an_absent_score() -> None:
     assert got.item() == conformal_quantile(scores[:3], 0.25).item() == 3
 
 
+def test_without_any_mass_nothing_is_known() -> None:
+    got = conformal_quantile(torch.arange(3.0), 0.2, weight=torch.zeros(3), test_weight=torch.zeros(2))
+    assert got.tolist() == [math.inf, math.inf]
+
+
 def test_bad_input_is_refused() -> None:
     scores = torch.arange(9.0)
     with pytest.raises(ValueError, match="alpha must lie"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from oracles import early_stopping as oracle
 
-from trueline.conformal import APS, LAC, ConformalEarlyStopping
+from trueline.conformal import APS, LAC, ClassConditional, ConformalEarlyStopping, NoiseAware
 from trueline.contracts import facts_of, load
 
 
@@ -118,6 +118,9 @@ def test_what_does_not_fit_is_refused(generator: torch.Generator) -> None:
         stopped.fit(labels)
     with pytest.raises(ValueError, match=r"shape \(T, N, C\)"):
         stopped.fit(labels, logits=logits[:0])
+    for wrapped in (ClassConditional(LAC(0.1)), NoiseAware(LAC(0.1), 0.2)):
+        with pytest.raises(ValueError, match="has a calibration of its own, which would not be used here"):
+            ConformalEarlyStopping(wrapped)
     stopped.fit(labels, logits=logits)
     with pytest.raises(ValueError, match="predictions of the 6 checkpoints of the fit, got 2"):
         stopped.p_values(logits=new[:2])

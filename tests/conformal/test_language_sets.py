@@ -165,6 +165,12 @@ def test_files_and_refusals(generator: torch.Generator, tmp_path) -> None:
         sets.fit(acceptable, quality=quality * 3)
     with pytest.raises(ValueError, match=r"quality must be finite and of shape \(N, K\)"):
         sets.fit(acceptable, quality=quality * torch.inf)
-    with pytest.raises(ValueError, match="without NaN"):
+    with pytest.raises(ValueError, match="must not be NaN"):
         ComponentSelection(0.2).fit(acceptable, scores=quality * torch.nan)
+    with pytest.raises(ValueError, match="must not be NaN"):
+        parts.predict(scores=quality * torch.nan)
+    with pytest.raises(ValueError, match=r"present must have the shape of scores, \(200, 6\), got \(1, 6\)"):
+        parts.predict(scores=quality, present=acceptable[:1])
+    with pytest.raises(TypeError):
+        parts.fit(acceptable.long(), scores=quality)
     assert facts_of(LanguageSets).references[0].arxiv == "2306.10193"

@@ -148,3 +148,5 @@ def test_sets_files_and_refusals(generator: torch.Generator, tmp_path) -> None:
         _fitted({**data, "scores": data["scores"] * torch.inf}, strength=0.1)
     with pytest.raises(ValueError, match=r"features must have shape \(N, 4\)"):
         found.thresholds(data["target"][:, :2])
+    with pytest.raises(ValueError, match=r"scores must have shape \(150, C\), one row a sample, got \(1, 3\)"):
+        found.predict_set(scores[:1], features=data["target"])

@@ -26,7 +26,7 @@ def test_the_limit_is_an_order_statistic_of_the_widths(problem) -> None:
     selective = SelectiveRegression(CQR(0.1), 0.5).fit(**problem)
     interval = selective.predict_interval(lower=problem["lower"], upper=problem["upper"])
     widths = (interval[:, 1] - interval[:, 0]).sort().values
-    assert selective.limit_ == widths[100].item()  # ⌈201/2⌉ = 101
+    assert selective.limit_ == pytest.approx(widths[100].item(), rel=1e-9)  # ⌈201/2⌉ = 101
     assert selective.accept(lower=problem["lower"], upper=problem["upper"]).sum() == 101
 
 
@@ -41,8 +41,9 @@ def test_conformalising_does_not_change_who_is_accepted(problem) -> None:
     assert torch.equal(accepted[0], accepted[2])
 
 
-def test_intervals_of_one_width_leave_no_choice(problem) -> None:
-    y, mean = problem["y"], torch.zeros_like(problem["y"])  # equal means: no rounding tells widths apart
+def test_intervals_of_one_width_leave_no_choice(problem, generator: torch.Generator) -> None:
+    """Around different means, where the last digits of their widths differ by rounding."""
+    y, mean = problem["y"], 100 * torch.randn(200, generator=generator, dtype=torch.float64)
     assert SelectiveRegression(SplitResidual(0.1), 0.2).fit(y, mean=mean).accept(mean=mean).all()
 
 

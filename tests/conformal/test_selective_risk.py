@@ -31,6 +31,13 @@ def test_the_slow_twin_gives_the_same_curve(generator: torch.Generator) -> None:
     assert curve.area == pytest.approx(area, abs=1e-4)
 
 
+def test_rounding_does_not_tell_intervals_of_one_width_apart(generator: torch.Generator) -> None:
+    y, mean = torch.randn(2, 300, generator=generator, dtype=torch.float64)
+    curve = selective_risk(y, mean=mean, interval=torch.stack([mean - 0.7, mean + 0.7], dim=1))
+    assert curve.width.tolist() == pytest.approx([1.4])
+    assert "nothing to select by" in str(curve)
+
+
 def test_errors_of_kept_points_fall_with_coverage(generator: torch.Generator) -> None:
     y, mean, interval = _toy(generator)
     curve = selective_risk(y, mean=mean, interval=interval)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles import covariate_shift as oracle
 
-from trueline.conformal import APS, LAC, WeightedConformal
+from trueline.conformal import APS, LAC, ClassConditional, WeightedConformal
 from trueline.contracts import facts_of, load
 
 
@@ -90,6 +90,8 @@ def test_it_is_saved_and_refuses_what_does_not_fit(generator: torch.Generator, t
     assert torch.equal(read.predict_set(logits=new, weight=own), weighted.predict_set(logits=new, weight=own))
     with pytest.raises(ValueError, match="fitted to 4 classes, got predictions of 3"):
         weighted.predict_set(logits=new[:, 1:], weight=own)
+    with pytest.raises(ValueError, match="has a calibration of its own, which would not be used here"):
+        WeightedConformal(ClassConditional(LAC(0.1)))
     with pytest.raises(ValueError, match="positive somewhere"):
         weighted.fit(labels, logits=logits, weight=torch.zeros_like(weight))
     with pytest.raises(ValueError, match="at least zero"):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trueline.calibrate import TemperatureScaling
+from trueline.calibrate import HCalibration, MatrixScaling, PlattScaling, TemperatureScaling, VectorScaling
 
 
 def test_unfitted_use_says_what_to_call() -> None:
@@ -17,11 +17,33 @@ def test_weights_that_cannot_be_weights_are_refused(weight: list[float]) -> None
         TemperatureScaling().fit(torch.tensor([0, 1]), logits=torch.eye(2), weight=torch.tensor(weight))
 
 
+def test_weights_whose_sum_overflows_are_refused() -> None:
+    labels, logits = torch.tensor([1, 0, 1, 1]), torch.tensor([1.0, -1.0, 2.0, -2.0])
+    with pytest.raises(ValueError, match="finite sum"):
+        TemperatureScaling().fit(labels, logits=logits, weight=torch.full((4,), 1e308, dtype=torch.float64))
+    heavy = TemperatureScaling().fit(labels, logits=logits, weight=torch.full((4,), 3e38))  # overflows in single
+    assert heavy.temperature_ == pytest.approx(TemperatureScaling().fit(labels, logits=logits).temperature_)
+
+
 def test_a_failed_fit_keeps_the_earlier_one() -> None:
     scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0})
     with pytest.raises(ValueError, match="finite"):
         scaling.fit(torch.tensor([0]), logits=torch.full((1, 2), float("nan")))
     assert scaling.temperature_ == 2
+
+
+def test_a_fit_that_fails_half_way_leaves_the_object_as_it_was() -> None:
+    labels, logits = torch.arange(4) % 2, torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.5, 0.0], [1.0, 0.0]])
+    scaling = MatrixScaling()
+    with pytest.raises(ValueError, match="refuses"):
+        scaling.fit(labels, logits=logits)
+    with pytest.raises(RuntimeError, match="not fitted"):
+        scaling.transform(logits=logits)
+    scaling.fit(labels.repeat(30), logits=logits.repeat(30, 1))
+    before = scaling.transform(logits=logits)
+    with pytest.raises(ValueError, match="refuses"):
+        scaling.fit(labels, logits=logits)
+    assert torch.equal(scaling.transform(logits=logits), before)
 
 
 def test_lists_in_a_state_become_tensors() -> None:
@@ -41,3 +63,17 @@ def test_a_fit_drops_learned_values_it_does_not_learn() -> None:
     scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]})
     scaling.fit(torch.tensor([0, 1]), logits=torch.zeros(2, 2))
     assert scaling.state() == {"num_classes_": 2, "temperature_": 1.0}
+
+
+@pytest.mark.parametrize("make", [VectorScaling, PlattScaling, lambda: HCalibration(members=2, steps=2)])
+def test_what_is_learned_in_inference_mode_can_be_differentiated_through_later(make) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(60, 2, generator=generator, dtype=torch.float64)
+    labels = (logits[:, 1] - logits[:, 0] + torch.randn(60, generator=generator) > 0).long()
+    expected = make().fit(labels, logits=logits, weight=torch.ones(60)).transform(logits=logits)
+    with torch.inference_mode():
+        fitted = make().fit(labels.clone(), logits=logits.clone(), weight=torch.ones(60))
+        assert torch.equal(fitted.transform(logits=logits), expected)
+    given = logits.clone().requires_grad_()
+    fitted.transform(logits=given)[:, 0].sum().backward()
+    assert given.grad.abs().sum() > 0

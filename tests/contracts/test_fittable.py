@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import trueline
-from trueline.calibrate import TemperatureScaling
+from trueline.calibrate import CausalIsotonic, LeastSquares, LevelSetBoosting, TemperatureScaling
 from trueline.contracts import Fittable, load
 
 
@@ -124,3 +124,41 @@ def test_learned_tensors_move_and_others_are_asked_for() -> None:
     scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7, "offsets_": [1.0, 2.0]})
     with pytest.raises(ValueError, match=r"learned is not; call .to\('cpu'\) first"):
         scaling.to("meta").transform(logits=torch.zeros(1, 2))
+
+
+def test_a_failed_fit_goes_back_to_the_earlier_one_and_its_fingerprint() -> None:
+    learner = _Learner().fit()
+    learner._seen = torch.tensor([5])
+    before = dict(vars(learner))
+
+    def fail() -> None:
+        with learner._learning():
+            assert learner._learned() == []
+            learner.other_ = 1
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert vars(learner) == before
+    with learner._learning():
+        learner.other_ = 1
+    assert learner._learned() == ["other_"]
+    assert learner._seen is None
+
+
+def test_weights_that_are_refused_leave_a_causal_map_as_it_was() -> None:
+    effects, pseudo = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 3.0, 1.0])
+    causal = CausalIsotonic().fit(effects, pseudo)
+    before = causal.transform(effects)
+    with pytest.raises(ValueError, match="weight"):
+        causal.fit(effects, pseudo, weight=-effects)
+    assert torch.equal(causal.transform(effects), before)
+
+
+def test_validation_samples_that_are_refused_leave_a_boosting_unfitted() -> None:
+    inputs, targets = torch.zeros(20, 1), torch.linspace(0, 1, 20)
+    boosting = LevelSetBoosting(LeastSquares())
+    with pytest.raises(ValueError, match="targets"):
+        boosting.fit(inputs, targets, validation=(inputs, 2 * targets))
+    with pytest.raises(RuntimeError, match="not fitted"):
+        boosting.predict(inputs)

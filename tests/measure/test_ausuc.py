@@ -8,6 +8,7 @@ from oracles import zero_shot as oracle
 
 from trueline.contracts import facts_of
 from trueline.measure import ausuc
+from trueline.numerics import wilson_interval
 
 SEEN = torch.tensor([True, True, False, True, False])
 
@@ -141,3 +142,12 @@ def test_the_record_is_plain_said_and_drawn(generator: torch.Generator) -> None:
     assert f"{found.area.value:.3f}" in str(found)
     assert "layer" in found.plot().to_dict()
     assert facts_of(ausuc).references[0].year == 2016
+
+
+def test_one_sample_a_class_has_the_largest_variance_there_can_be() -> None:
+    """A quarter for each sample: shares of 1/2, 1/2 and 1 make 3/8, the area of 1/2 has 1/4, so 2/3 of a trial."""
+    logits = torch.tensor([[2.0, 0.0, 0.0], [0.0, 4.0, 0.0], [3.0, 0.0, 0.0]])
+    found = ausuc(torch.arange(3), logits=logits, seen=torch.tensor([True, True, False]))
+    assert found.area.value == 0.5
+    low, high = wilson_interval(torch.tensor(0.5).double(), torch.tensor(2 / 3).double())
+    assert (found.area.low, found.area.high) == pytest.approx((low.item(), high.item()))

@@ -89,3 +89,11 @@ def test_results_repeat_and_the_record_draws_and_writes(generator: torch.Generat
 def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         calibration_posterior(torch.tensor([0]), probs=torch.tensor([[0.9, 0.1]]), **options)
+
+
+def test_the_zero_of_a_calibrated_model_is_outside_as_the_docstring_warns(generator: torch.Generator) -> None:
+    scores = torch.rand(300, generator=generator, dtype=torch.float64)
+    labels = torch.bernoulli(scores, generator=generator).long()
+    found = calibration_posterior(labels, probs=scores, event="positive", draws=200)
+    assert found.error.low > 0
+    assert "never inside" in calibration_posterior.__doc__

@@ -120,3 +120,11 @@ def test_what_cannot_be_is_refused(change: dict[str, object], message: str) -> N
     given = {"scores": torch.tensor([0.9, 0.6]), "targets": torch.tensor([1.0, 0.0])} | change
     with pytest.raises(ValueError, match=message):
         detection_calibration_error(categories=torch.tensor([0, 0]), **given)
+
+
+def test_the_limit_of_the_null_is_of_the_mean_over_categories(generator: torch.Generator) -> None:
+    scores = 0.5 + 0.5 * torch.rand(40, generator=generator)
+    found = detection_calibration_error(scores, scores, torch.arange(40) % 2, draws=1)
+    assert found.null_limit == pytest.approx(found.null_mean)
+    assert found.null_limit == pytest.approx(found.null_means.mean().item())
+    assert found.null_means[0] != found.null_means[1]

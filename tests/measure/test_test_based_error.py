@@ -152,3 +152,23 @@ def test_groups_must_be_whole_numbers_one_a_sample() -> None:
         calibration_rejections(torch.tensor([0, 1]), logits=torch.zeros(2, 3), groups=torch.tensor([0]))
     with pytest.raises(TypeError):
         calibration_rejections(torch.tensor([0, 1]), logits=torch.zeros(2, 3), groups=torch.zeros(2))
+
+
+def test_a_confidence_that_rounds_above_one_is_tested_as_one() -> None:
+    labels = torch.tensor([1] * 39 + [0])
+    above = torch.tensor([[0.0, 1.0000001]]).expand(40, 2)
+    found = _positive(labels, above)
+    assert found.p_values.max().item() == 0  # what is certain may not fail
+    assert found.error.value == 1
+    assert torch.equal(found.p_values, _positive(labels, torch.ones(40)).p_values)
+    assert found.scores.max().item() == 1
+
+
+def test_the_interval_knows_that_the_sizes_of_bins_are_chance() -> None:
+    """One bin is always rejected and one never, so the error is a share of samples, with a share's standard error."""
+    scores = torch.tensor([0.5, 0.999]).repeat_interleave(200)
+    labels = torch.cat([torch.arange(200) % 2, torch.zeros(200, dtype=torch.int64)])
+    found = calibration_rejections(labels, probs=scores, event="positive", binning="mass", bins=2, alpha=1e-6)
+    assert found.error.value == 0.5
+    half = 1.96 * math.sqrt(0.25 / 400)
+    assert found.error.high - found.error.low == pytest.approx(2 * half, rel=0.25)

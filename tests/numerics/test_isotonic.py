@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import isotonic as oracle
 
-from trueline.numerics import isotonic_fit
+from trueline.numerics import isotonic_blocks, isotonic_fit
 
 
 @st.composite
@@ -96,6 +96,22 @@ def test_a_score_without_weight_gets_the_value_below_it_or_else_the_lowest() -> 
         torch.stack([scores, scores], dim=1), torch.stack([outcomes, 1 + outcomes], 1), weight=weight
     )
     assert columns[:, 1].tolist() == [1.25, 1.25, 1.25, 1.25, 1.75]
+
+
+@given(problem=problems())
+@settings(deadline=None, max_examples=40)
+def test_blocks_are_where_the_fit_is_constant(problem) -> None:
+    scores, outcomes, weights = _tensors(*problem)
+    columns = torch.stack([scores, -scores], dim=1), torch.stack([outcomes, outcomes], dim=1)
+    fitted = isotonic_fit(*columns, weight=weights)
+    for k, (low, high, level) in enumerate(isotonic_blocks(*columns, weight=weights)):
+        assert (level.diff() > 0).all()
+        assert (low <= high).all()
+        assert (high[:-1] < low[1:]).all()
+        own = (columns[0][:, k, None] >= low) & (columns[0][:, k, None] <= high)
+        assert (own.sum(dim=1) == 1).all()
+        assert torch.equal(fitted[:, k], level[own.long().argmax(dim=1)])
+        assert all(torch.isin(ends, scores if k == 0 else -scores).all() for ends in (low, high))
 
 
 def test_columns_are_fitted_one_by_one_and_order_does_not_matter(generator: torch.Generator) -> None:

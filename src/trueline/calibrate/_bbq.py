@@ -14,6 +14,7 @@ from trueline.calibrate._score_maps import BEYOND, column_runs, edges_at, equal_
 from trueline.contracts import Reference, method
 
 _MARGIN = 5e-3  # the prior mean of a bin stays this far from 0 and 1
+_REPEATED = 5  # samples that a distinct score counts for at most in the numbers of bins
 _NEGLIGIBLE = 1e-9  # histograms of a smaller posterior probability, relative to the largest, are left out
 
 
@@ -34,7 +35,8 @@ class BBQ(OneVersusRest):
 
     ``P(D | B) = Π_b Γ(c)/Γ(n_b + c) · Γ(m_b + c·p_b)/Γ(c·p_b) · Γ(n_b - m_b + c·(1-p_b))/Γ(c·(1-p_b))``.
 
-    All B from ``n^(1/3)/10`` to ``10·n^(1/3)``, and at most n/5, are equally likely beforehand. The result is
+    All B from ``n^(1/3)/10`` to ``10·n^(1/3)``, and at most n/5, are equally likely beforehand, for n samples but no
+    more than five for each distinct score, which is ours. The result is
     ``Σ_B P(B | D)·(m_b + c·p_b)/(n_b + c)``, in which the prior keeps probabilities off 0 and 1; the rows are then
     divided by their sums.
 
@@ -78,7 +80,9 @@ class BBQ(OneVersusRest):
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None
     ) -> None:
         scores, hits, mass = present(log_odds, hits, weight)
-        bins = numbers_of_bins(mass.sum().item())
+        # More weight at the same scores makes no more bins worth while, and its sum may be any number.
+        distinct = max(len(column.unique()) for column in scores.T)
+        bins = numbers_of_bins(min(mass.sum().item(), _REPEATED * distinct))
         rows, levels = [], []
         # A run of columns is as wide as memory for its many bins allows.
         for run in column_runs(max(len(scores), sum(bins)), scores.shape[1]):

@@ -26,9 +26,6 @@ class CalibratedModel(nn.Module):
             such logits.
         calibrator: fitted to held-out predictions of this model. A copy is kept.
 
-    Returns:
-        (B, C) calibrated log-probabilities in nats, in the dtype of the logits, differentiable.
-
     Raises:
         RuntimeError: if the calibrator is not fitted.
 
@@ -52,7 +49,14 @@ class CalibratedModel(nn.Module):
         self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the module is moved
 
     def forward(self, *inputs: Any) -> Float[Tensor, "B C"]:
-        """Return the calibrated log-probabilities of the model's outputs."""
+        """Return the calibrated log-probabilities of the model's outputs.
+
+        Args:
+            *inputs: of the model.
+
+        Returns:
+            (B, C) log-probabilities in nats, in the dtype of the logits, differentiable.
+        """
         logits: Tensor = self.model(*inputs)
         if logits.ndim == 1 or logits.shape[1] == 1:
             odds = logits.reshape(-1)

@@ -78,18 +78,18 @@ class CalibratedStacking(Fittable):
         harmonic = torch.where(
             total > 0, 2 * curve.seen_accuracy * curve.unseen_accuracy / total.clamp_min(1e-300), 0.0
         )
-        self._forget()
-        if harmonic.max() <= 0:
-            warnings.warn(
-                "no constant makes both a seen and an unseen sample right; gamma_ is left at 0. Score more samples",
-                stacklevel=2,
-            )
-            self.gamma_ = 0.0
-            return self
-        ends = torch.cat([curve.gamma[:1] - 2, curve.gamma, curve.gamma[-1:] + 2])
-        middle = (ends[:-1] + ends[1:]) / 2
-        best = (harmonic >= harmonic.max() - 1e-12).nonzero().flatten()
-        self.gamma_ = middle[best][middle[best].abs().argmin()].item()
+        with self._learning():
+            if harmonic.max() <= 0:
+                warnings.warn(
+                    "no constant makes both a seen and an unseen sample right; gamma_ is left at 0. Score more samples",
+                    stacklevel=2,
+                )
+                self.gamma_ = 0.0
+                return self
+            ends = torch.cat([curve.gamma[:1] - 2, curve.gamma, curve.gamma[-1:] + 2])
+            middle = (ends[:-1] + ends[1:]) / 2
+            best = (harmonic >= harmonic.max() - 1e-12).nonzero().flatten()
+            self.gamma_ = middle[best][middle[best].abs().argmin()].item()
         return self
 
     def transform(

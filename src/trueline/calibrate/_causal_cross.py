@@ -72,9 +72,9 @@ class CausalCrossCalibration(Fittable):
                 f"fold must lie in [0, {effects.shape[1] - 1}], got values from {fold.min()} to {fold.max()}"
             )
         tau, chi = check_columns(effects=effects.gather(1, fold[:, None]).squeeze(1), pseudo=pseudo)
-        self._forget()
-        self.num_folds_ = effects.shape[1]
-        self.knots_, self.values_ = steps(tau, chi, weight)
+        with self._learning():
+            self.num_folds_ = effects.shape[1]
+            self.knots_, self.values_ = steps(tau, chi, weight)
         return self
 
     def transform(self, effects: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trueline.calibrate._pseudo_outcomes import check_columns
 from trueline.contracts import Fittable, Reference, check_weight, method
-from trueline.numerics import isotonic_fit
+from trueline.numerics import isotonic_blocks
 
 VAN_DER_LAAN = Reference(
     authors="Lars van der Laan, Ernesto Ulloa-Pérez, Marco Carone, Alex Luedtke",
@@ -66,8 +66,8 @@ class CausalIsotonic(Fittable):
             TypeError: if a dtype is wrong.
         """
         tau, chi = check_columns(effects=effects, pseudo=pseudo)
-        self._forget()
-        self.knots_, self.values_ = steps(tau, chi, weight)
+        with self._learning():
+            self.knots_, self.values_ = steps(tau, chi, weight)
         return self
 
     def transform(self, effects: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -104,11 +104,8 @@ def steps(
         check_weight(weight, len(effects))
         weight = weight.detach().double()
         effects, pseudo, weight = effects[weight > 0], pseudo[weight > 0], weight[weight > 0]
-    ordered, order = effects.sort()
-    fitted = isotonic_fit(effects, pseudo, weight=weight)[order]
-    begins = torch.ones_like(ordered, dtype=torch.bool)
-    begins[1:] = fitted[1:] > fitted[:-1]
-    return ordered[begins], fitted[begins]
+    low, _, level = isotonic_blocks(effects, pseudo, weight=weight)[0]
+    return low, level
 
 
 def on_steps(

@@ -37,6 +37,50 @@ class Folds:
         return (spread.sum() * size / (size - 1).clamp_min(1)).sqrt().item() / total.item()
 
 
+def shuffled(
+    log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None, *, seed: int = 0
+) -> tuple[Int64[Tensor, " U"], bool]:
+    """Return the samples in a random order that does not depend on the order in which they come.
+
+    They are sorted by their values, then shuffled. Whole weights count repetitions, which come one by one, as if the
+    rows were repeated; with other weights every sample of positive weight comes once.
+
+    Args:
+        log_probs: (N, C) log-probabilities, float64.
+        labels: (N,) class numbers.
+        weight: (N,) weights of the samples; None for ones.
+        seed: of the shuffle.
+
+    Returns:
+        (U,) positions of samples, and whether weights count repetitions.
+    """
+    share = torch.ones_like(log_probs[:, 0]) if weight is None else weight
+    counts = bool((share == share.round()).all()) and share.sum().item() <= _MOST_COUNTED
+    times = share.long() if counts else (share > 0).long()
+    mixed = log_probs @ torch.linspace(1, 2, log_probs.shape[1], dtype=log_probs.dtype, device=log_probs.device)
+    order = torch.arange(len(labels), device=labels.device)
+    for key in (mixed, log_probs.gather(1, labels[:, None]).squeeze(1), labels):
+        order = order[key[order].argsort(stable=True)]
+    units = order.repeat_interleave(times[order])
+    place = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).to(units.device)
+    return torch.empty_like(units).scatter_(0, place, units), counts
+
+
+def times_drawn(units: Int64[Tensor, " U"], weight: Float[Tensor, " N"], counts: bool) -> Float[Tensor, " N"]:
+    """Return the weight of each sample in some of the shuffled ones.
+
+    Args:
+        units: (U,) positions, a part of what :func:`shuffled` returned.
+        weight: (N,) weights of the samples.
+        counts: whether weights count repetitions.
+
+    Returns:
+        (N,) how often each was drawn, or its weight if it was.
+    """
+    drawn = torch.bincount(units, minlength=len(weight)).double()
+    return drawn if counts else drawn * weight
+
+
 def deal(
     log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None, folds: int
 ) -> Folds | None:
@@ -55,21 +99,12 @@ def deal(
     Returns:
         The folds; None for a single sample, which cannot be both fitted to and held out.
     """
-    share = torch.ones_like(log_probs[:, 0]) if weight is None else weight
-    counts = bool((share == share.round()).all()) and share.sum().item() <= _MOST_COUNTED
-    dealt = share.long() if counts else (share > 0).long()
-    mixed = log_probs @ torch.linspace(1, 2, log_probs.shape[1], dtype=log_probs.dtype, device=log_probs.device)
-    order = torch.arange(len(labels), device=labels.device)
-    for key in (mixed, log_probs.gather(1, labels[:, None]).squeeze(1), labels):
-        order = order[key[order].argsort(stable=True)]
-    units = order.repeat_interleave(dealt[order])
+    units, counts = shuffled(log_probs, labels, weight)
     folds = min(folds, len(units))
     if folds < 2:
         return None
-    fold = torch.randperm(len(units), generator=torch.Generator().manual_seed(0)).to(units.device) % folds
-    held_out = torch.bincount(fold * len(labels) + units, minlength=folds * len(labels)).double()
-    held_out = held_out.reshape(folds, len(labels))
-    return Folds(held_out if counts else held_out * share, counts)
+    share = torch.ones_like(log_probs[:, 0]) if weight is None else weight
+    return Folds(torch.stack([times_drawn(units[fold::folds], share, counts) for fold in range(folds)]), counts)
 
 
 def held_out_scores(

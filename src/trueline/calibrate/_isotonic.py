@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -9,7 +10,6 @@ from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import (
     check_laplace,
     column_runs,
-    ends_of_runs,
     interpolated,
     padded,
     present,
@@ -17,7 +17,7 @@ from trueline.calibrate._score_maps import (
     with_uniform,
 )
 from trueline.contracts import Reference, method
-from trueline.numerics import isotonic_fit
+from trueline.numerics import isotonic_blocks
 
 
 @method(
@@ -36,6 +36,8 @@ class IsotonicCalibration(OneVersusRest):
     ``min_g Σ_i w_i (g(s_i) - 1[y_i = k])²`` over non-decreasing g, for the log-odds s of class k against the rest;
     the rows are then divided by their sums. Between two scores of the fit g follows the straight line in log-odds,
     outside it stays at its outer values, as common code does that fits scikit-learn's regression to decision values.
+    Scores that agree in single precision are equal, so that logits and their probabilities, which rounding parts, give
+    the same map.
 
     Before the rows are divided by their sums, the fit keeps the mean of every class and fitting again changes
     nothing. Zero and one are common values of g: without ``laplace`` one wrong label makes the log loss enormous.
@@ -106,10 +108,9 @@ def isotonic_steps(
     Returns:
         For each column, the lowest and the highest score of every block, and the values of the blocks; float64.
     """
-    ordered, order = scores.T.contiguous().sort(dim=1)
-    if bool((mass == mass[0]).all()):
-        fitted = isotonic_fit(ordered.T, hits.T.gather(1, order).T).T  # what is sorted already is sorted fast
-    else:
-        fitted = isotonic_fit(scores, hits, weight=mass).T.gather(1, order)
-    ends = [ends_of_runs(row) for row in fitted]
-    return [(row[end].double(), values[end]) for row, values, end in zip(ordered, fitted, ends, strict=True)]
+    weight = None if bool((mass == mass[0]).all()) else mass  # equal weights change nothing, and counting is exact
+    steps = []
+    for low, high, level in isotonic_blocks(scores, hits, weight=weight):
+        apart = torch.stack([torch.ones_like(low, dtype=torch.bool), low != high], dim=1).flatten()
+        steps.append((torch.stack([low, high], dim=1).flatten()[apart].double(), level.repeat_interleave(2)[apart]))
+    return steps

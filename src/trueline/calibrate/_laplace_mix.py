@@ -1,13 +1,12 @@
 """Mixing a little of the uniform distribution into calibrated probabilities: Laplace's rule of succession."""
 
-import math
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.calibrate._few_rows import penalised
+from trueline.calibrate._score_maps import uniform_share, with_uniform
 from trueline.contracts import Calibrator, Reference, method
 
 
@@ -80,11 +79,7 @@ class LaplaceMix(Calibrator):
     ) -> None:
         self.calibrator_ = self.calibrator.unfitted().fit(labels, logits=log_probs, weight=weight)
         samples = len(labels) if weight is None else weight.sum().item()
-        self.share_ = self.c / (samples + 1)
+        self.share_ = uniform_share(self.c, samples)
 
     def _map(self, log_probs: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
-        mapped = self.calibrator_._map(log_probs)
-        if self.share_ == 0:
-            return mapped
-        floor = torch.full_like(mapped, math.log(self.share_ / log_probs.shape[1]))
-        return torch.logaddexp(mapped + math.log1p(-self.share_), floor)
+        return with_uniform(self.calibrator_._map(log_probs), self.share_)

@@ -75,11 +75,11 @@ class LeastSquares(Fittable):
             TypeError: if they are not floating point.
         """
         check_rows(inputs, targets)
-        self._forget()
-        x, y = inputs.detach().double(), targets.detach().double()
-        centre, mean = x.mean(dim=0), y.mean()
-        self.coefficients_ = torch.linalg.pinv(x - centre) @ (y - mean)
-        self.intercept_ = (mean - centre @ self.coefficients_).item()
+        with self._learning():
+            x, y = inputs.detach().double(), targets.detach().double()
+            centre, mean = x.mean(dim=0), y.mean()
+            self.coefficients_ = torch.linalg.pinv(x - centre) @ (y - mean)
+            self.intercept_ = (mean - centre @ self.coefficients_).item()
         return self
 
     def predict(self, inputs: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:

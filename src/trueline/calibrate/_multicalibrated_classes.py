@@ -81,7 +81,6 @@ class MulticalibratedClasses(Fittable):
             kept[validation] = False
         if not kept.any():
             raise ValueError("validation must leave samples to fit to, got all of them")
-        self._forget()
         boosters = []
         for column in _columns(chance.shape[1]):
             hits = (labels == column).double()
@@ -92,7 +91,8 @@ class MulticalibratedClasses(Fittable):
                     "validation_start": chance[~kept, column],
                 }
             boosters.append(self.boosting.unfitted().fit(inputs[kept], hits[kept], start=chance[kept, column], **more))
-        self.num_classes_, self.boosters_ = chance.shape[1], boosters
+        with self._learning():
+            self.num_classes_, self.boosters_ = chance.shape[1], boosters
         return self
 
     def predict_proba(

@@ -115,14 +115,14 @@ class LevelSetBoosting(Fittable):
             raise ValueError("validation_start needs validation=(inputs, targets) as well")
         if validation is not None and (start is None) != (validation_start is None):
             raise ValueError("start and validation_start belong together: give both or neither")
-        self._forget()
-        self.start_ = y.mean().item() if start is None else None
-        f = torch.full_like(y, y.mean().item()) if f is None else f
-        held = None
-        if validation is not None:
-            vx, vy, vf = self._read(*validation, validation_start)
-            held = vx, vy, torch.full_like(vy, self.start_ or 0.0) if vf is None else vf
-        self._boost(x, y, f, held, functions)
+        with self._learning():
+            self.start_ = y.mean().item() if start is None else None
+            f = torch.full_like(y, y.mean().item()) if f is None else f
+            held = None
+            if validation is not None:
+                vx, vy, vf = self._read(*validation, validation_start)
+                held = vx, vy, torch.full_like(vy, self.start_ or 0.0) if vf is None else vf
+            self._boost(x, y, f, held, functions)
         return self
 
     def predict(self, inputs: Float[Tensor, "N D"], *, start: Float[Tensor, " N"] | None = None) -> Float[Tensor, " N"]:

@@ -37,8 +37,8 @@ class PriorDivision(Fittable):
         else:
             check_weight(weight, len(log_probs))
             shares = (weight.detach().double() / weight.detach().double().sum()).log()
-        self._forget()
-        self.log_reference_ = (log_probs + shares[:, None]).logsumexp(dim=0)
+        with self._learning():
+            self.log_reference_ = (log_probs + shares[:, None]).logsumexp(dim=0)
 
     def transform(
         self, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from trueline.calibrate._cross_validation import shuffled, times_drawn
 from trueline.calibrate._histogram_binning import equal_mass_means
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import check_count, column_runs, present, step
@@ -34,7 +35,7 @@ class ScalingBinning(OneVersusRest):
 
     The paper fits g, the bins and the means on three parts of the data, its code on one. Here g is fitted to all
     samples and so are the bins; or with ``share`` g is fitted to that share of the samples, drawn at random, and bins
-    and means to the others.
+    and means to the others, whatever the order in which they come.
 
     Args:
         calibrator: the smooth map g, unfitted; None for :class:`TemperatureScaling`. A copy is fitted. The paper takes
@@ -89,12 +90,9 @@ class ScalingBinning(OneVersusRest):
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
-        first, second = self._parts(log_probs, weight)
-        self.calibrator_ = self._smooth().fit(
-            labels[first], logits=log_probs[first], weight=None if weight is None else weight[first]
-        )
-        smooth = self.calibrator_._map(log_probs[second])
-        super()._fit(smooth, labels[second], None if weight is None else weight[second])
+        first, second = self._parts(log_probs, labels, weight)
+        self.calibrator_ = self._smooth().fit(labels, logits=log_probs, weight=first)
+        super()._fit(self.calibrator_._map(log_probs), labels, second)
 
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None
@@ -105,21 +103,19 @@ class ScalingBinning(OneVersusRest):
         edges, levels = zip(*parts, strict=True)
         self.edges_, self.levels_ = torch.cat(edges), torch.cat(levels)
 
-    def _parts(self, log_probs: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the samples that g is fitted to, and those that the bins are."""
-        everything = torch.arange(len(log_probs), device=log_probs.device)
+    def _parts(self, log_probs: Tensor, labels: Tensor, weight: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Return the weights of the samples that g is fitted to, and of those that the bins are."""
         if self.share is None:
-            return everything, everything
-        order = torch.randperm(len(log_probs), generator=torch.Generator().manual_seed(self.seed))
-        order = order.to(log_probs.device)
-        size = round(self.share * len(order))
-        parts = order[:size], order[size:]
-        if any(len(part) == 0 or (weight is not None and not weight[part].any()) for part in parts):
+            return weight, weight
+        units, counts = shuffled(log_probs, labels, weight, seed=self.seed)
+        size = round(self.share * len(units))
+        if size in (0, len(units)):
             raise ValueError(
-                f"share={self.share} leaves one part of the {len(order)} samples without weight; "
+                f"share={self.share} leaves one part of the {len(units)} samples without weight; "
                 "use more samples, or share=None"
             )
-        return parts
+        given = torch.ones_like(log_probs[:, 0]) if weight is None else weight
+        return times_drawn(units[:size], given, counts), times_drawn(units[size:], given, counts)
 
     def _map_scores(self, log_odds: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         return step(self.edges_, self.levels_, log_odds)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -171,19 +171,6 @@ def padded(rows: list[Float[Tensor, " _"]], *, at_least: int = 1) -> Float[Tenso
     return torch.stack([torch.cat([row, row[-1:].expand(width - len(row))]) for row in rows])
 
 
-def ends_of_runs(values: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
-    """Return which values differ from a neighbour, or have only one.
-
-    Args:
-        values: (N,) values.
-
-    Returns:
-        (N,) truth values; the first and the last are always true.
-    """
-    differs = pad(values[1:] != values[:-1], (1, 1), value=True)
-    return differs[1:] | differs[:-1]
-
-
 def uniform_share(laplace: float, samples: float) -> float:
     """Return the share ``c/(n + 1)`` of the uniform distribution, at most one.
 
@@ -198,7 +185,7 @@ def uniform_share(laplace: float, samples: float) -> float:
 
 
 def with_uniform(log_probs: Float[Tensor, "N C"], share: float) -> Float[Tensor, "N C"]:
-    """Return ``ln((1 - share)·p + share/C)``.
+    """Return ``ln((1 - share)·p + share/C)``, to the last digit also of probabilities that underflow.
 
     Args:
         log_probs: (N, C) log-probabilities.
@@ -207,7 +194,11 @@ def with_uniform(log_probs: Float[Tensor, "N C"], share: float) -> Float[Tensor,
     Returns:
         (N, C) log-probabilities.
     """
-    return ((1 - share) * log_probs.exp() + share / log_probs.shape[1]).clamp_min(TINY).log()
+    if share == 0:
+        return log_probs
+    rest = math.log1p(-share) if share < 1 else -math.inf  # weights that sum to nothing leave the uniform alone
+    floor = torch.full_like(log_probs, math.log(share) - math.log(log_probs.shape[1]))
+    return torch.logaddexp(log_probs + rest, floor)
 
 
 def check_laplace(laplace: float) -> None:

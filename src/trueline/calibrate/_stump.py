@@ -60,26 +60,28 @@ class Stump(Fittable):
         check_rows(inputs, targets)
         if inputs.shape[1] == 0:
             raise ValueError("inputs must have at least one column to split on, got none")
-        self._forget()
-        x, y = inputs.detach().double(), targets.detach().double()
-        mean = y.mean().item()
-        ordered, order = x.sort(dim=0, stable=True)
-        left = (y - mean)[order].cumsum(dim=0)[:-1]  # sums of what lies below each cut; the rest sums to their negative
-        sizes = torch.arange(1, len(y), dtype=torch.float64, device=x.device)[:, None]
-        gain = left.square() * (1 / sizes + 1 / (len(y) - sizes))
-        gain = torch.where(ordered[1:] > ordered[:-1], gain, 0.0).T  # no cut between equal values
-        place = int(gain.argmax()) if gain.numel() else 0
-        if not gain.numel() or not gain.flatten()[place] > 0:
-            self.feature_, self.threshold_, self.below_, self.above_ = 0, 0.0, mean, mean
-            return self
-        feature, cut = divmod(place, len(y) - 1)
-        low, high = ordered[cut, feature], ordered[cut + 1, feature]
-        middle = low + (high - low) / 2
-        below = left[cut, feature].item()
-        self.feature_ = feature
-        self.threshold_ = (middle if middle < high else low).item()  # adjacent floats have no middle
-        self.below_ = mean + below / (cut + 1)
-        self.above_ = mean - below / (len(y) - cut - 1)
+        with self._learning():
+            x, y = inputs.detach().double(), targets.detach().double()
+            mean = y.mean().item()
+            ordered, order = x.sort(dim=0, stable=True)
+            left = (y - mean)[order].cumsum(dim=0)[
+                :-1
+            ]  # sums of what lies below each cut; the rest sums to their negative
+            sizes = torch.arange(1, len(y), dtype=torch.float64, device=x.device)[:, None]
+            gain = left.square() * (1 / sizes + 1 / (len(y) - sizes))
+            gain = torch.where(ordered[1:] > ordered[:-1], gain, 0.0).T  # no cut between equal values
+            place = int(gain.argmax()) if gain.numel() else 0
+            if not gain.numel() or not gain.flatten()[place] > 0:
+                self.feature_, self.threshold_, self.below_, self.above_ = 0, 0.0, mean, mean
+                return self
+            feature, cut = divmod(place, len(y) - 1)
+            low, high = ordered[cut, feature], ordered[cut + 1, feature]
+            middle = low + (high - low) / 2
+            below = left[cut, feature].item()
+            self.feature_ = feature
+            self.threshold_ = (middle if middle < high else low).item()  # adjacent floats have no middle
+            self.below_ = mean + below / (cut + 1)
+            self.above_ = mean - below / (len(y) - cut - 1)
         return self
 
     def predict(self, inputs: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:

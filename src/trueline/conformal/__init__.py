@@ -32,7 +32,7 @@ from trueline.conformal._raps_tuning import tune_raps
 from trueline.conformal._residual_interval import SplitResidual
 from trueline.conformal._saps import SAPS
 from trueline.conformal._selective_regression import SelectiveRegression
-from trueline.conformal._selective_risk import SelectiveRisk, selective_risk
+from trueline.conformal._selective_risk import SelectiveRisk, normalised_areas, selective_risk
 from trueline.conformal._set_report import SetReport, evaluate_sets
 from trueline.conformal._split import RandomisedSplitConformal, SplitConformal
 from trueline.conformal._weighted_conformal import WeightedConformal
@@ -80,6 +80,7 @@ __all__ = [
     "e_benjamini_hochberg",
     "evaluate_sets",
     "likelihood_ratio",
+    "normalised_areas",
     "optimised_selection",
     "selective_risk",
     "tune_raps",

@@ -47,6 +47,22 @@ class WrappedConformal(ConformalClassifier):
         return self.method._scores(log_probs, draws)
 
 
+def check_unwrapped(method: ConformalClassifier) -> None:
+    """Refuse a method whose own way of calibration would be lost where its scores and alpha alone are used.
+
+    Args:
+        method: must not have thresholds by cell or for noisy labels.
+
+    Raises:
+        ValueError: if it has.
+    """
+    if method.takes_groups or isinstance(method, WrappedConformal):
+        raise ValueError(
+            f"{type(method).__name__} has a calibration of its own, which would not be used here; pass the method it "
+            "wraps"
+        )
+
+
 class ConformalByCell(WrappedConformal):
     """Cuts the pairs of sample and class into cells, and takes a conformal quantile in each cell."""
 
@@ -61,7 +77,7 @@ class ConformalByCell(WrappedConformal):
     ) -> tuple[Float[Tensor, " n"], Int64[Tensor, " n"], list[str]]:
         """Return scores of labels, the cell of each, and the name of every cell; empty for one that needs no samples.
 
-        Rows may be left out, or stand in several cells.
+        Rows may be left out.
         """
 
     @abstractmethod

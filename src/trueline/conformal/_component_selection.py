@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trueline.conformal._binomial_cdf import binomial_cdf
+from trueline.conformal._conformal_quantile import check_scores
 from trueline.conformal._language_sets import LEARN_THEN_TEST, QUACH
 from trueline.contracts import Fittable, method
 
@@ -66,26 +67,26 @@ class ComponentSelection(Fittable):
 
         Raises:
             ValueError: if shapes differ, there are no samples or a score is NaN.
+            TypeError: if a dtype is wrong.
         """
-        if right.shape != scores.shape or scores.numel() == 0 or scores.isnan().any():
-            raise ValueError(f"right and scores must have one shape (N, E) without NaN, got {tuple(right.shape)}")
+        _check(scores, right=right, present=present)
         wrong = ~right if present is None else ~right & present
         worst = torch.where(wrong, scores.detach().double(), -torch.inf).amax(dim=1).sort(descending=True).values
         number, allowed = len(worst), -1
         while allowed + 1 < number and binomial_cdf(allowed + 1, number, self.risk) <= self.delta:
             allowed += 1
-        self._forget()
-        self.limit_ = worst[allowed].item() if allowed >= 0 else math.inf
-        if allowed < 0:
-            warnings.warn(
-                f"{number} samples are too few for risk = {self.risk:g} and delta = {self.delta:g}; nothing will be "
-                f"kept. Use at least {math.ceil(math.log(self.delta) / math.log1p(-self.risk))}",
-                stacklevel=2,
-            )
+        with self._learning():
+            self.limit_ = worst[allowed].item() if allowed >= 0 else math.inf
+            if allowed < 0:
+                warnings.warn(
+                    f"{number} samples are too few for risk = {self.risk:g} and delta = {self.delta:g}; nothing will "
+                    f"be kept. Use at least {math.ceil(math.log(self.delta) / math.log1p(-self.risk))}",
+                    stacklevel=2,
+                )
         return self
 
     def predict(
-        self, *, scores: Float[Tensor, "N E"], present: Bool[Tensor, "N E"] | None = None
+        self, *, scores: Float[Tensor, "N E"], present: Bool[Tensor, "_N E"] | None = None
     ) -> Bool[Tensor, "N E"]:
         """Return which parts are kept.
 
@@ -98,7 +99,21 @@ class ComponentSelection(Fittable):
 
         Raises:
             RuntimeError: if the object is not fitted.
+            ValueError: if shapes differ, there are no samples or a score is NaN.
+            TypeError: if a dtype is wrong.
         """
         self._check_fitted()
+        _check(scores, present=present)
         kept = scores.double() > self.limit_
         return kept if present is None else kept & present
+
+
+def _check(scores: Tensor, **judged: Tensor | None) -> None:
+    check_scores(scores)
+    if scores.ndim != 2 or scores.numel() == 0:
+        raise ValueError(f"scores must have shape (N, E), one row a sample, got {tuple(scores.shape)}")
+    for name, values in judged.items():
+        if values is not None and values.dtype != torch.bool:
+            raise TypeError(f"{name} must be bool, got {values.dtype}; convert with {name}.bool()")
+        if values is not None and values.shape != scores.shape:
+            raise ValueError(f"{name} must have the shape of scores, {tuple(scores.shape)}, got {tuple(values.shape)}")

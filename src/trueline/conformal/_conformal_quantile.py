@@ -42,7 +42,7 @@ def conformal_quantile(
     It is the k-th smallest of the n scores with ``k = ⌈(n + 1)(1 - alpha)⌉``, and infinite if k > n, that is, if
     ``n < 1/alpha - 1``. With weights w_i and w of the test point it is the smallest score s with
     ``Σ_{i: s_i <= s} w_i >= (1 - alpha)·(Σ_i w_i + w)``: the test point's own mass counts as an infinite score. Weights
-    of one give the k-th smallest score again.
+    of one give the k-th smallest score again; where all weights are zero the threshold is infinite.
 
     Args:
         scores: (N,) calibration scores, larger is worse; may be infinite, and N may be 0.
@@ -83,7 +83,8 @@ def conformal_quantile(
     _check_test_weight(own)
     reached = mass.cumsum(0)
     total = (reached[-1] if len(reached) else 0) + own.to(values.device)
-    place = torch.searchsorted(reached, ((1 - alpha - _GUARD) * total).reshape(-1))
+    wanted = torch.where(total > 0, (1 - alpha - _GUARD) * total, math.inf)  # without any mass nothing is known
+    place = torch.searchsorted(reached, wanted.reshape(-1))
     return torch.cat([values, values.new_full((1,), math.inf)])[place].reshape(own.shape)
 
 

@@ -66,15 +66,15 @@ class ConformalQuantileGrid(Fittable):
             raise ValueError(f"y must have shape ({len(quantiles)},) to match the quantiles, got {tuple(y.shape)}")
         if not y.isfinite().all():
             raise ValueError("y must be finite; remove the samples that are not")
-        self._forget()
-        errors = y.detach().double()[:, None] - quantiles.detach().double()
-        ranks = [conformal_rank(len(y), 1 - level) for level in levels]
-        self.shift_ = torch.stack([order_statistic(errors[:, i], rank) for i, rank in enumerate(ranks)])
-        if short := [level for level, rank in zip(levels, ranks, strict=True) if rank > len(y)]:
-            warnings.warn(
-                f"{len(y)} calibration samples are too few for the levels {short}: these quantiles are infinite",
-                stacklevel=2,
-            )
+        with self._learning():
+            errors = y.detach().double()[:, None] - quantiles.detach().double()
+            ranks = [conformal_rank(len(y), 1 - level) for level in levels]
+            self.shift_ = torch.stack([order_statistic(errors[:, i], rank) for i, rank in enumerate(ranks)])
+            if short := [level for level, rank in zip(levels, ranks, strict=True) if rank > len(y)]:
+                warnings.warn(
+                    f"{len(y)} calibration samples are too few for the levels {short}: these quantiles are infinite",
+                    stacklevel=2,
+                )
         return self
 
     def predict_quantiles(self, quantiles: Float[Tensor, "N L"]) -> Float[Tensor, "N L"]:

@@ -58,10 +58,10 @@ class ConformalEarlyStoppingOutliers(Fittable):
         """
         values = read_checkpoints("losses", losses)
         unusual = values if scores is None else read_checkpoints("scores", scores, checkpoints=len(values))
-        self._forget()
-        self.losses_ = values.sum(dim=1)
-        self.scores_ = unusual.sort(dim=1).values
-        self.best_ = int(self.losses_.argmin())
+        with self._learning():
+            self.losses_ = values.sum(dim=1)
+            self.scores_ = unusual.sort(dim=1).values
+            self.best_ = int(self.losses_.argmin())
         return self
 
     def chosen(self, losses: Float[Tensor, "T M"]) -> Int64[Tensor, " M"]:

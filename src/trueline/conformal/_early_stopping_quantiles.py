@@ -80,12 +80,12 @@ class ConformalEarlyStoppingQuantiles(Fittable):
         low = read_checkpoints("lower", lower, samples=len(y))
         high = read_checkpoints("upper", upper, samples=len(y), checkpoints=len(low))
         warned_rank(len(y), self.alpha)
-        self._forget()
-        taus = self._taus()
-        self.losses_ = torch.stack(
-            [_pinball(outcome - q, tau).sum(dim=1) for q, tau in zip((low, high), taus, strict=True)]
-        )
-        self.lower_, self.upper_, self.y_ = low, high, outcome
+        with self._learning():
+            taus = self._taus()
+            self.losses_ = torch.stack(
+                [_pinball(outcome - q, tau).sum(dim=1) for q, tau in zip((low, high), taus, strict=True)]
+            )
+            self.lower_, self.upper_, self.y_ = low, high, outcome
         return self
 
     def chosen(

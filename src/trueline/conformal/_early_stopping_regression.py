@@ -73,11 +73,11 @@ class ConformalEarlyStoppingRegression(Fittable):
         """
         outcome = read_outcomes(y)
         errors = (outcome - read_checkpoints("mean", mean, samples=len(y))).abs()
-        self._forget()
-        self.losses_ = errors.square().sum(dim=1)
-        self.errors_ = errors.sort(dim=1).values
-        self.limits_ = order_statistic(self.errors_.T, warned_rank(len(y), self.alpha))
-        self.best_ = int(self.losses_.argmin())
+        with self._learning():
+            self.losses_ = errors.square().sum(dim=1)
+            self.errors_ = errors.sort(dim=1).values
+            self.limits_ = order_statistic(self.errors_.T, warned_rank(len(y), self.alpha))
+            self.best_ = int(self.losses_.argmin())
         return self
 
     def chosen(self, y: Float[Tensor, " M"], *, mean: Float[Tensor, "T M"]) -> Int64[Tensor, " M"]:

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from trueline.conformal._by_cell import check_unwrapped
 from trueline.conformal._checkpoint_values import LIANG
 from trueline.conformal._conformal_quantile import too_few
 from trueline.contracts import ConformalClassifier, Fittable, check_labels, method, read_log_probs
@@ -32,7 +33,7 @@ class ConformalEarlyStopping(Fittable):
     checkpoint this is the method whose score it uses.
 
     Args:
-        method: an unfitted :class:`ConformalClassifier` whose scores and ``alpha`` are used, such as ``LAC(0.1)``.
+        method: an unfitted method with one threshold whose scores and ``alpha`` are used, such as ``LAC(0.1)``.
         label_conditional: whether a class is compared with the calibration samples of that class alone, so that every
             class is covered as often as agreed. A class with fewer than ``1/alpha - 1`` samples is in every set.
 
@@ -58,8 +59,7 @@ class ConformalEarlyStopping(Fittable):
     best_: int
 
     def __init__(self, method: ConformalClassifier, *, label_conditional: bool = False) -> None:
-        if method.takes_groups:
-            raise ValueError(f"{type(method).__name__} has thresholds of its own by group; pass the method it wraps")
+        check_unwrapped(method)
         self.method = method
         self.label_conditional = label_conditional
 
@@ -93,15 +93,15 @@ class ConformalEarlyStopping(Fittable):
             own = self.method.scores(**run, index=index, calibrating=True)
             losses.append(-log_probs.gather(1, labels[:, None]).sum())
             scores.append(own.gather(1, labels[:, None]).squeeze(1))
-        self._forget()
-        self.losses_ = torch.stack(losses)
-        self.best_ = int(self.losses_.argmin())
-        self.num_classes_ = log_probs.shape[1]
-        self.ends_, self.scores_ = self._grouped(torch.stack(scores), labels)
-        smallest = int(self.ends_.diff().min())
-        if conformal_rank(smallest, self.method.alpha) > smallest:
-            where = " in the smallest class" if self.label_conditional else ""
-            warnings.warn(too_few(f"only {smallest}{where}", self.method.alpha), stacklevel=2)
+        with self._learning():
+            self.losses_ = torch.stack(losses)
+            self.best_ = int(self.losses_.argmin())
+            self.num_classes_ = log_probs.shape[1]
+            self.ends_, self.scores_ = self._grouped(torch.stack(scores), labels)
+            smallest = int(self.ends_.diff().min())
+            if conformal_rank(smallest, self.method.alpha) > smallest:
+                where = " in the smallest class" if self.label_conditional else ""
+                warnings.warn(too_few(f"only {smallest}{where}", self.method.alpha), stacklevel=2)
         return self
 
     def chosen(

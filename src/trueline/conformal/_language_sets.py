@@ -153,24 +153,25 @@ class LanguageSets(Fittable):
         first = min(max(1, round(self.share * len(values))), len(values) - 1)
         tried, tested = order[:first], order[first:]
         settings = self._worth_testing(acceptable[tried], values[tried], None if alike is None else alike[tried])
-        self._forget()
-        p_values, safe = [], None
-        for setting in settings:
-            kept = self._sets(setting, values[tested], None if alike is None else alike[tested])[0]
-            failures = int((~(kept & acceptable[tested]).any(dim=1)).sum())
-            p_values.append(binomial_cdf(failures, len(tested), self.risk))
-            if p_values[-1] > self.delta:
-                break
-            safe = setting
-        self.p_values_ = torch.tensor(p_values, dtype=torch.float64, device=values.device)
-        self.abstains_ = safe is None
-        self.thresholds_ = settings[0] if safe is None else safe
-        if safe is None:
-            warnings.warn(
-                f"no setting keeps the risk below {self.risk:g}: the safest has the p-value {p_values[0]:.3g}, above "
-                f"{self.delta:g}; the sets will be empty. Allow more risk, sample more answers or judge more prompts",
-                stacklevel=2,
-            )
+        with self._learning():
+            p_values, safe = [], None
+            for setting in settings:
+                kept = self._sets(setting, values[tested], None if alike is None else alike[tested])[0]
+                failures = int((~(kept & acceptable[tested]).any(dim=1)).sum())
+                p_values.append(binomial_cdf(failures, len(tested), self.risk))
+                if p_values[-1] > self.delta:
+                    break
+                safe = setting
+            self.p_values_ = torch.tensor(p_values, dtype=torch.float64, device=values.device)
+            self.abstains_ = safe is None
+            self.thresholds_ = settings[0] if safe is None else safe
+            if safe is None:
+                warnings.warn(
+                    f"no setting keeps the risk below {self.risk:g}: the safest has the p-value {p_values[0]:.3g}, "
+                    f"above {self.delta:g}; the sets will be empty. Allow more risk, sample more answers or judge more "
+                    "prompts",
+                    stacklevel=2,
+                )
         return self
 
     def predict(

@@ -17,7 +17,7 @@ _STEPS = 100
 class LikelihoodRatios(NamedTuple):
     """Likelihood ratios of target to source inputs, at the samples that they were estimated from.
 
-    Args:
+    Attributes:
         source: (N,) at the source samples.
         target: (M,) at the target samples.
     """
@@ -79,11 +79,11 @@ class DomainClassifier(Fittable):
             TypeError: if a dtype is not floating point.
         """
         pooled = torch.cat([check_features("source", source), check_features("target", target, source.shape[1])])
-        self._forget()
-        self.centre_, self.scale_ = standardisation(pooled)
-        self.log_prior_ = float(torch.tensor(len(source) / len(target), dtype=torch.float64).log())
-        label = (torch.arange(len(pooled), device=pooled.device) >= len(source)).double()
-        self.weights_ = _logistic(self._design(pooled), label, self.penalty)
+        with self._learning():
+            self.centre_, self.scale_ = standardisation(pooled)
+            self.log_prior_ = float(torch.tensor(len(source) / len(target), dtype=torch.float64).log())
+            label = (torch.arange(len(pooled), device=pooled.device) >= len(source)).double()
+            self.weights_ = _logistic(self._design(pooled), label, self.penalty)
         return self
 
     def ratios(self, features: Float[Tensor, "K D"]) -> Float[Tensor, " K"]:

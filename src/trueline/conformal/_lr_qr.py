@@ -136,15 +136,15 @@ class LRQR(Fittable):
             raise ValueError(f"scores must be finite and of shape ({len(values)},), got {tuple(scores.shape)}")
         if self.strength is None and min(len(values), len(unlabelled), len(shifted)) < self.folds:
             raise ValueError(f"{self.folds} folds need at least as many samples of each kind; pass fewer, or strength=")
-        self._forget()
-        self.centre_, self.scale_ = standardisation(torch.cat([values, unlabelled]))
-        own = scores.detach().double()
-        unit = own.std(correction=0).item() or 1.0
-        sample = _Sample(own / unit, *(self._design(part) for part in (values, unlabelled, shifted)))
-        tau = 1 - self.alpha
-        self.strength_ = self._chosen_strength(sample) if self.strength is None else float(self.strength)
-        weights, beta = _solve(sample, tau, self.strength_)
-        self.weights_, self.beta_ = unit * weights, beta / unit
+        with self._learning():
+            self.centre_, self.scale_ = standardisation(torch.cat([values, unlabelled]))
+            own = scores.detach().double()
+            unit = own.std(correction=0).item() or 1.0
+            sample = _Sample(own / unit, *(self._design(part) for part in (values, unlabelled, shifted)))
+            tau = 1 - self.alpha
+            self.strength_ = self._chosen_strength(sample) if self.strength is None else float(self.strength)
+            weights, beta = _solve(sample, tau, self.strength_)
+            self.weights_, self.beta_ = unit * weights, beta / unit
         return self
 
     def thresholds(self, features: Float[Tensor, "M D"]) -> Float[Tensor, " M"]:
@@ -163,7 +163,7 @@ class LRQR(Fittable):
         self._check_fitted()
         return self._design(check_features("features", features, len(self.centre_))) @ self.weights_
 
-    def predict_set(self, scores: Float[Tensor, "M C"], *, features: Float[Tensor, "M D"]) -> Bool[Tensor, "M C"]:
+    def predict_set(self, scores: Float[Tensor, "_M C"], *, features: Float[Tensor, "M D"]) -> Bool[Tensor, "M C"]:
         """Return which classes are in the set of each sample: those whose score is at most its threshold.
 
         Args:
@@ -178,7 +178,10 @@ class LRQR(Fittable):
             ValueError: if a shape does not fit, or a score is NaN.
         """
         check_scores(scores)
-        return scores.detach().double() <= self.thresholds(features)[:, None]
+        limits = self.thresholds(features)
+        if scores.ndim != 2 or len(scores) != len(limits):
+            raise ValueError(f"scores must have shape ({len(limits)}, C), one row a sample, got {tuple(scores.shape)}")
+        return scores.detach().double() <= limits[:, None]
 
     def _design(self, values: Tensor) -> Tensor:
         return torch.cat([(values - self.centre_) / self.scale_, torch.ones_like(values[:, :1])], dim=1)

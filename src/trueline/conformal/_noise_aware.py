@@ -29,14 +29,18 @@ _SUM_TOLERANCE = 1e-6
 class NoiseAware(WrappedConformal):
     """Covers the clean label as often as agreed, calibrated on labels that are wrong at a known rate.
 
-    Let ``P_ij`` be the probability that class i is recorded as j. The share of calibration samples whose clean label
-    scores at most q is estimated without bias by ``F(q) = mean_i Σ_k (P⁻¹)_{ỹ_i, k} 1[S_ik <= q]``. If a share ε of the
-    labels is replaced by a class drawn from all C alike, this is ``(F_noisy(q) - ε·F_random(q))/(1 - ε)``, with the
-    coverage of the noisy labels and the mean share of classes that score at most q. The threshold is the smallest score
-    q of a noisy label with ``F(q) >= (1 - alpha)(n + 1)/n``. F need not increase, so all scores are looked at.
+    Let ``P_ij`` be the probability that class i is recorded as j, whatever else a sample is like: labels that are wrong
+    more often where the sample is hard, as people's are, break the promise. The share of calibration samples whose
+    clean label scores at most q is estimated without bias by ``F(q) = mean_i Σ_k (P⁻¹)_{ỹ_i, k} 1[S_ik <= q]``. If a
+    share ε of the labels is replaced by a class drawn from all C alike, this is ``(F_noisy(q) - ε·F_random(q))/(1 -
+    ε)``, with the coverage of the noisy labels and the mean share of classes that score at most q. The threshold is the
+    smallest score q of a noisy label with ``F(q) >= (1 - alpha)(n + 1)/n``. F need not increase, so all scores are
+    looked at.
 
     Ours are the factor (n + 1)/n, which makes ε = 0 ordinary conformal prediction, and that F is kept at or below the
-    mean size of the sets, which no coverage exceeds.
+    mean size of the sets, which no coverage exceeds. Coverage, and what p-values promise, is approximate for ε > 0:
+    with ten classes and alpha = 0.1 it was 0.90 at ε = 0.2 for 20 to 1,000 samples, but at ε = 0.5 0.86 for 20 samples,
+    0.87 for 50 and 0.88 for 100.
 
     Args:
         method: whose scores to use, such as ``APS(0.1)``. It stays unfitted.

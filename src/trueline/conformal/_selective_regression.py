@@ -6,6 +6,7 @@ from typing import TypeVar
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from trueline.conformal._widths import widths
 from trueline.contracts import ConformalRegressor, Fittable, Reference, method
 from trueline.numerics import conformal_rank, order_statistic
 
@@ -26,7 +27,8 @@ class SelectiveRegression(Fittable):
 
     The limit is the ``⌈(n + 1)·coverage⌉``-th smallest width of the n calibration samples, so that a new sample is
     accepted with a probability of at least ``coverage``; how the limit follows from it is not published, and this rule
-    is ours. Where widths tie, all of them are accepted: with intervals of one width there is nothing to choose by.
+    is ours. Where widths tie, in nine digits, all of them are accepted: with intervals of one width there is nothing to
+    choose by.
 
     Two things are worth knowing. A threshold of CQR adds the same to every width, so samples are ranked by the raw
     width of the predicted quantiles, and conformalising changes which outcomes the intervals hold, not which samples
@@ -73,11 +75,11 @@ class SelectiveRegression(Fittable):
         if not 0 < self.coverage <= 1:
             raise ValueError(f"coverage must lie in (0, 1], got {self.coverage}; it is the share of accepted samples")
         fitted = self.regressor.unfitted().fit(y, **predictions)
-        widths = _width(fitted.predict_interval(**predictions))
-        self._forget()
-        self.regressor_ = fitted
-        rank = conformal_rank(len(widths), 1 - self.coverage) if self.coverage < 1 else len(widths) + 1
-        self.limit_ = order_statistic(widths, rank).item() if rank <= len(widths) else math.inf
+        calibrated = widths(fitted.predict_interval(**predictions))
+        with self._learning():
+            self.regressor_ = fitted
+            rank = conformal_rank(len(calibrated), 1 - self.coverage) if self.coverage < 1 else len(calibrated) + 1
+            self.limit_ = order_statistic(calibrated, rank).item() if rank <= len(calibrated) else math.inf
         return self
 
     def accept(self, **predictions: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
@@ -93,7 +95,7 @@ class SelectiveRegression(Fittable):
             RuntimeError: if the object is not fitted.
             ValueError: if the predictions are not what is described above.
         """
-        accepted: Tensor = _width(self.predict_interval(**predictions)) <= self.limit_
+        accepted: Tensor = widths(self.predict_interval(**predictions)) <= self.limit_
         return accepted
 
     def predict_interval(self, **predictions: Float[Tensor, " N"]) -> Float[Tensor, "N 2"]:
@@ -110,7 +112,3 @@ class SelectiveRegression(Fittable):
         """
         self._check_fitted()
         return self.regressor_.predict_interval(**predictions)
-
-
-def _width(interval: Tensor) -> Tensor:
-    return interval[:, 1] - interval[:, 0]

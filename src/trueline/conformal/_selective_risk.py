@@ -9,6 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.conformal._selective_regression import PAPER
+from trueline.conformal._widths import widths
 from trueline.contracts import ACCENT, NEUTRAL, Record, import_optional, method, plain_chart
 from trueline.numerics import wilson_interval
 
@@ -20,7 +21,8 @@ class SelectiveRisk(Record):
     """Mean squared error among the samples with the narrowest intervals; arrays of shape (P,), one value per width.
 
     Args:
-        width: the distinct widths in ascending order; at a point all samples of at most this width are accepted.
+        width: the distinct widths, in nine digits, in ascending order; at a point all samples of at most this width are
+            accepted.
         coverage: share of accepted samples, up to 1.
         risk: mean squared error of the accepted.
         accepted: number of accepted samples.
@@ -159,7 +161,7 @@ def selective_risk(
         raise ValueError("y and mean must be finite and interval without NaN; remove the samples that are not")
     outcome, guess, ends = (values.detach().double().cpu() for values in (y, mean, interval))
     inside = (ends[:, 0] <= outcome) & (outcome <= ends[:, 1])
-    width, group, count = torch.unique(ends[:, 1] - ends[:, 0], return_inverse=True, return_counts=True)
+    width, group, count = torch.unique(widths(ends), return_inverse=True, return_counts=True)
     errors = torch.bincount(group, weights=(outcome - guess).square())
     accepted, total = count.cumsum(0), errors.cumsum(0)
     number = accepted.double()

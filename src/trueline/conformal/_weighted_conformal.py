@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from trueline.conformal._by_cell import check_unwrapped
 from trueline.conformal._conformal_quantile import conformal_quantile
 from trueline.contracts import (
     ConformalClassifier,
@@ -42,7 +43,7 @@ class WeightedConformal(Fittable):
     ``effective_size_`` says how many equally weighted ones they are worth.
 
     Args:
-        method: an unfitted :class:`ConformalClassifier` whose scores and ``alpha`` are used, such as ``LAC(0.1)``.
+        method: an unfitted method with one threshold whose scores and ``alpha`` are used, such as ``LAC(0.1)``.
 
     Attributes:
         scores_: (n,) the scores of the calibration labels in ascending order.
@@ -65,8 +66,7 @@ class WeightedConformal(Fittable):
     num_classes_: int
 
     def __init__(self, method: ConformalClassifier) -> None:
-        if method.takes_groups:
-            raise ValueError(f"{type(method).__name__} has thresholds of its own by group; pass the method it wraps")
+        check_unwrapped(method)
         self.method = method
 
     def fit(
@@ -98,11 +98,11 @@ class WeightedConformal(Fittable):
         scores = self.method.scores(logits=logits, probs=probs, index=index, calibrating=True)
         check_labels(labels, *scores.shape)
         check_weight(weight, len(labels))
-        self._forget()
-        self.num_classes_ = scores.shape[1]
-        self.scores_, order = scores.gather(1, labels[:, None]).squeeze(1).sort()
-        self.weight_ = weight.detach().double()[order]
-        self.effective_size_ = (self.weight_.sum().square() / self.weight_.square().sum()).item()
+        with self._learning():
+            self.num_classes_ = scores.shape[1]
+            self.scores_, order = scores.gather(1, labels[:, None]).squeeze(1).sort()
+            self.weight_ = weight.detach().double()[order]
+            self.effective_size_ = (self.weight_.sum().square() / self.weight_.square().sum()).item()
         return self
 
     def thresholds(self, weight: Float[Tensor, " M"]) -> Float[Tensor, " M"]:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, TypeVar
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -54,7 +55,7 @@ class Calibrator(Fittable, ABC):
         probs: Float[Tensor, "N *C"] | None = None,
         weight: Float[Tensor, " N"] | None = None,
     ) -> C:
-        """Learn the map from held-out predictions; an earlier fit is forgotten.
+        """Learn the map from held-out predictions; an earlier fit is forgotten, unless this one fails.
 
         Args:
             labels: (N,) class numbers, int64. Use samples the model was not trained on.
@@ -69,15 +70,16 @@ class Calibrator(Fittable, ABC):
             ValueError: if predictions, labels or weights are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        log_probs = read_log_probs(logits=logits, probs=probs).detach()
-        check_labels(labels, *log_probs.shape)
-        if weight is not None:
-            check_weight(weight, len(labels))
-            weight = weight.detach().double()
-        self._forget()
-        self.num_classes_ = log_probs.shape[1]
-        self._fit(log_probs, labels, weight)
-        self._seen = fingerprint(log_probs)
+        # What is learned in inference mode could never be differentiated through, and some maps learn by gradients.
+        with torch.inference_mode(False), self._learning():
+            log_probs = read_log_probs(logits=logits, probs=probs).detach()
+            check_labels(labels, *log_probs.shape)
+            if weight is not None:
+                check_weight(weight, len(labels))
+                weight = _usable(weight.detach().double())
+            self.num_classes_ = log_probs.shape[1]
+            self._fit(log_probs, _usable(labels), weight)
+            self._seen = fingerprint(log_probs)
         return self
 
     def transform(
@@ -90,7 +92,8 @@ class Calibrator(Fittable, ABC):
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
         Returns:
-            (N, C) log-probabilities in nats, in the input's dtype, differentiable in the input.
+            (N, C) log-probabilities in nats, in the input's dtype, differentiable in the input where the map is more
+            than steps; one made of steps passes no gradient on.
 
         Raises:
             RuntimeError: if the object is not fitted.
@@ -151,3 +154,8 @@ class Calibrator(Fittable, ABC):
                 f"call .to({str(log_probs.device)!r}) first"
             )
         return self._map(log_probs)
+
+
+def _usable(values: Tensor) -> Tensor:
+    """Return values that autograd may keep, which it refuses to do with tensors made in inference mode."""
+    return values.clone() if values.is_inference() else values

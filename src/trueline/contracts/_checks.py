@@ -154,6 +154,8 @@ def check_weight(weight: Float[Tensor, " N"], num_samples: int, *, some_positive
         raise ValueError(f"weight must have shape ({num_samples},) to match the labels, got {tuple(weight.shape)}")
     if not (weight.isfinite().all() and (weight >= 0).all() and (weight.sum() > 0 or not some_positive)):
         raise ValueError("weight must be finite, at least zero and positive somewhere; drop the samples it is not for")
+    if not weight.sum(dtype=torch.float64).isfinite():
+        raise ValueError("weight must have a finite sum in double precision; divide the weights by the largest")
 
 
 def _explain(values: Tensor, normalised: bool) -> None:

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from trueline.contracts._checks import check_labels, check_predictions, row_blocks
-from trueline.contracts._fingerprint import fingerprint, share_seen
+from trueline.contracts._fingerprint import row_hashes, share_seen, smallest_hashes
 from trueline.contracts._fittable import Fittable
-from trueline.contracts._predictions import read_log_probs
+from trueline.contracts._predictions import checked_log_probs, read_log_probs
 
 C = TypeVar("C", bound="ConformalClassifier")
 
@@ -122,18 +122,22 @@ class ConformalClassifier(Fittable, ABC):
             ValueError: if predictions, labels, groups or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        log_probs = read_log_probs(logits=logits, probs=probs).detach()
-        check_labels(labels, *log_probs.shape)
+        values = check_predictions(logits=logits, probs=probs).detach()
+        check_labels(labels, *values.shape)
         self._check_groups(groups, len(labels))
-        draws = self._draws(log_probs, index, generator, CALIBRATION)
-        scores = torch.empty_like(log_probs)
-        for block, draw, result in row_blocks(log_probs, draws, scores):
-            result.copy_(self._scores(block, draw))
-        self._forget()
-        self.num_classes_ = log_probs.shape[1]
-        parts = self._uniform(len(labels), index, generator, SPLIT) if self.splits_samples else torch.ones_like(draws)
-        self._calibrate(scores, labels, groups, parts.to(labels.device))
-        self._seen = fingerprint(log_probs)
+        draws = self._draws(values, index, generator, CALIBRATION)
+        scores, hashes = values.new_empty(values.shape, dtype=torch.float64), []
+        for block, draw, result in row_blocks(values, draws, scores):
+            log_probs = checked_log_probs(block, normalised=probs is not None)
+            result.copy_(self._scores(log_probs, draw))
+            hashes.append(row_hashes(log_probs))
+        with self._learning():
+            self.num_classes_ = values.shape[1]
+            parts = (
+                self._uniform(len(labels), index, generator, SPLIT) if self.splits_samples else torch.ones_like(draws)
+            )
+            self._calibrate(scores, labels, groups, parts.to(labels.device))
+            self._seen = smallest_hashes(torch.cat(hashes))
         return self
 
     def scores(
@@ -214,6 +218,7 @@ class ConformalClassifier(Fittable, ABC):
     ) -> Float[Tensor, "N C"]:
         """Return the p-value of each class: a set holds those above ``alpha`` (but for ``allow_empty=False``).
 
+        P-values are fractions, so this needs ``alpha`` to the last digit: 0.1, and not ``1 - 0.9``, which is less.
         The p-value of the label is at most a with a probability of at most a, for every a. P-values are about one class
         each; they are no probabilities and do not sum to one.
 
@@ -298,7 +303,7 @@ class ConformalClassifier(Fittable, ABC):
         ties = self._uniform(len(values), index, generator, TIES).to(values.device) if smoothed else None
         start = 0
         for block, draw in row_blocks(values, draws):
-            log_probs = read_log_probs(logits=block) if probs is None else read_log_probs(probs=block)
+            log_probs = checked_log_probs(block, normalised=probs is not None)
             rows = slice(start, start + len(block))
             start += len(block)
             group, tie = (None if values is None else values[rows] for values in (groups, ties))

@@ -65,8 +65,8 @@ class ConformalRegressor(Fittable, ABC):
             raise ValueError(f"alpha must lie strictly between 0 and 1, got {self.alpha}; for 90 % coverage pass 0.1")
         named = self._read(predictions)
         outcome = _checked("y", y, len(named[0]))
-        self._forget()
-        self._fit(outcome, *named)
+        with self._learning():
+            self._fit(outcome, *named)
         return self
 
     def predict_interval(self, **predictions: Float[Tensor, " N"]) -> Float[Tensor, "N 2"]:
@@ -76,8 +76,8 @@ class ConformalRegressor(Fittable, ABC):
             **predictions: (N,) one tensor for each name in ``needs``.
 
         Returns:
-            (N, 2) lower and upper ends, both included, in the unit of the outcome; float64, so that no end is rounded
-            inwards. Where the lower end is above the upper one, no outcome conforms: the interval is empty.
+            (N, 2) lower and upper ends, both included, in the unit of the outcome; float64. Where the lower end is
+            above the upper one, no outcome conforms: the interval is empty.
 
         Raises:
             RuntimeError: if the object is not fitted.
@@ -90,7 +90,7 @@ class ConformalRegressor(Fittable, ABC):
         """Return the conformal p-value of an outcome for each sample.
 
         For a true outcome it is at most u with a probability of at most u, for any u. The interval holds the outcomes
-        whose p-value exceeds alpha.
+        whose p-value exceeds alpha; only for one at the very end, where rounding decides, the two may differ.
 
         Args:
             y: (N,) candidate outcomes.

@@ -20,8 +20,20 @@ def fingerprint(log_probs: Float[Tensor, "N C"]) -> Int64[Tensor, " S"]:
         (S,) distinct hashes in ascending order on the CPU; none where most rows are repeated, since equal rows then
         say nothing about equal samples.
     """
-    hashes: Tensor = torch.unique(_hashes(log_probs))
-    return hashes[:_KEPT] if 2 * len(hashes) > len(log_probs) else hashes[:0]
+    return smallest_hashes(row_hashes(log_probs))
+
+
+def smallest_hashes(hashes: Int64[Tensor, " N"]) -> Int64[Tensor, " S"]:
+    """Return the :func:`fingerprint` of rows from their hashes, which may have been computed a few rows at a time.
+
+    Args:
+        hashes: (N,) of every row.
+
+    Returns:
+        (S,) distinct hashes in ascending order; none where most rows are repeated.
+    """
+    distinct: Tensor = torch.unique(hashes)
+    return distinct[:_KEPT] if 2 * len(distinct) > len(hashes) else distinct[:0]
 
 
 def share_seen(seen: Int64[Tensor, " S"], log_probs: Float[Tensor, "N C"]) -> float:
@@ -34,10 +46,18 @@ def share_seen(seen: Int64[Tensor, " S"], log_probs: Float[Tensor, "N C"]) -> fl
     Returns:
         A share in [0, 1], exact up to 256 fingerprinted rows and estimated from 256 of them beyond.
     """
-    return torch.isin(seen, _hashes(log_probs)).double().mean().item() if len(seen) else 0.0
+    return torch.isin(seen, row_hashes(log_probs)).double().mean().item() if len(seen) else 0.0
 
 
-def _hashes(log_probs: Tensor) -> Tensor:
+def row_hashes(log_probs: Float[Tensor, "N C"]) -> Int64[Tensor, " N"]:
+    """Return one number a row, the same for rows that agree to about a thousandth in up to eight of their entries.
+
+    Args:
+        log_probs: (N, C) log-probabilities.
+
+    Returns:
+        (N,) hashes on the CPU.
+    """
     columns = torch.linspace(0, log_probs.shape[1] - 1, min(_COLUMNS, log_probs.shape[1])).round().long()
     cells = (log_probs.detach()[:, columns.to(log_probs.device)].double() * _GRID).round().long().cpu()
     mixed = torch.zeros(len(cells), dtype=torch.int64)

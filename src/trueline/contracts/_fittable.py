@@ -3,7 +3,8 @@
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,9 +59,9 @@ class Fittable:
         Returns:
             Itself.
         """
-        self._forget()
-        for name, value in state.items():
-            setattr(self, name, restored(value))
+        with self._learning():
+            for name, value in state.items():
+                setattr(self, name, restored(value))
         return self
 
     def save(self, path: str | Path) -> Path:
@@ -113,6 +114,19 @@ class Fittable:
         for name in self._learned():
             delattr(self, name)
         self._seen = None
+
+    @contextmanager
+    def _learning(self) -> Iterator[None]:
+        """Forget an earlier fit for the time of a new one, and go back to it if that fails."""
+        before, seen = {name: getattr(self, name) for name in self._learned()}, self._seen
+        self._forget()
+        try:
+            yield
+        except BaseException:
+            self._forget()
+            vars(self).update(before)
+            self._seen = seen
+            raise
 
     def _check_fitted(self) -> None:
         if not self._learned():

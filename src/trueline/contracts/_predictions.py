@@ -34,8 +34,20 @@ def read_log_probs(
             probabilities.
         TypeError: if the tensor is not floating point.
     """
-    values = check_predictions(logits=logits, probs=probs)
-    if probs is None:
+    return checked_log_probs(check_predictions(logits=logits, probs=probs), normalised=probs is not None)
+
+
+def checked_log_probs(values: Float[Tensor, "N C"], *, normalised: bool) -> Float[Tensor, "N C"]:
+    """Return natural-log probabilities of predictions that :func:`check_predictions` has let pass.
+
+    Args:
+        values: (N, C) logits or probabilities.
+        normalised: whether they are probabilities.
+
+    Returns:
+        (N, C) log-probabilities in nats, float64.
+    """
+    if not normalised:
         return values.double().log_softmax(dim=1)
     return values.clamp_min(torch.finfo(values.dtype).tiny).double().log()
 

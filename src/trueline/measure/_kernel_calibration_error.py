@@ -22,7 +22,8 @@ class KernelCalibration(Record):
         frequencies: of each event around each sample, without the sample itself.
         distances: ``Σ_k |frequency - score|^r`` of each sample for ``"canonical"``, the mean over the events
             otherwise.
-        error: the calibration error, its mean over the samples to the power 1/r.
+        error: the calibration error, the mean of ``distances`` to the power 1/r; for ``"classwise"`` the mean over the
+            events of each event's own, which is the same for r = 1.
         null_mean: mean error of a calibrated model with these predictions: what the estimate adds by itself.
         null_limit: the largest of the errors of the ``draws`` calibrated models.
         p_value: chance of an error at least as large for a calibrated model; at least ``1/(draws + 1)``.

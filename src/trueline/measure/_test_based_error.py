@@ -89,6 +89,7 @@ def calibration_rejections(
     """
     _check_options(binning, smallest, largest, alpha, draws)
     scores, hits = read_event(labels, logits=logits, probs=probs, event=event)
+    scores = scores.clamp(0, 1)  # a softmax in single precision may round to more than 1, which is no rate
     members = _members(groups, scores)
     names, parts = list[str](), list[float]()
     index = torch.empty(scores.shape, dtype=torch.int64)

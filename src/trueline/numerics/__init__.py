@@ -7,7 +7,7 @@ from trueline.numerics._binomial import fair_coin_p_value
 from trueline.numerics._channel_moments import ChannelMoments
 from trueline.numerics._interval import Interval
 from trueline.numerics._intervals import wilson_interval
-from trueline.numerics._isotonic import isotonic_fit
+from trueline.numerics._isotonic import isotonic_blocks, isotonic_fit
 from trueline.numerics._lanczos import EigenPairs, KrylovSpace, lanczos_eigenpairs, lanczos_quadrature
 from trueline.numerics._newton import newton_root
 from trueline.numerics._order_statistic import conformal_rank, order_statistic
@@ -33,6 +33,7 @@ __all__ = [
     "equal_mass_split",
     "equal_width_edges",
     "fair_coin_p_value",
+    "isotonic_blocks",
     "isotonic_fit",
     "lanczos_eigenpairs",
     "lanczos_quadrature",

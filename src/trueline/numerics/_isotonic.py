@@ -42,49 +42,113 @@ def isotonic_fit(
         >>> isotonic_fit(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0, 1, 0, 1])).tolist()
         [0.0, 0.5, 0.5, 1.0]
     """
+    ordered, order, places, levels = _pooled(scores, outcomes, weight)
+    ends = places.new_tensor([ordered.numel()])
+    fitted = levels.repeat_interleave(torch.diff(places, append=ends)).view_as(order)
+    return torch.empty_like(fitted).scatter_(1, order, fitted).T.reshape(scores.shape)
+
+
+def isotonic_blocks(
+    scores: Float[Tensor, "N *K"],
+    outcomes: Real[Tensor, "N *K"] | Bool[Tensor, "N *K"],
+    *,
+    weight: Float[Tensor, " N"] | None = None,
+) -> list[tuple[Float[Tensor, " M"], Float[Tensor, " M"], Float[Tensor, " M"]]]:
+    """Return the blocks on which :func:`isotonic_fit` is constant, of each column on its own.
+
+    Args:
+        scores: (N,) scores, or (N, K) columns to be fitted one by one; finite.
+        outcomes: what the scores predict, same shape; finite numbers or truth values.
+        weight: (N,) weights, at least zero and positive somewhere; None for ones.
+
+    Returns:
+        For each column the lowest score of every block, its highest score, both in the dtype of the scores, and the
+        value there, float64; all in rising order.
+
+    Raises:
+        ValueError: as :func:`isotonic_fit`.
+
+    Cost:
+        That of the fit, less what it takes to tell every sample its value.
+
+    Example:
+        >>> low, high, level = isotonic_blocks(torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0, 1, 0, 1]))[0]
+        >>> level.tolist(), low.mul(10).round().tolist(), high.mul(10).round().tolist()
+        ([0.0, 0.5, 1.0], [1.0, 2.0, 4.0], [1.0, 3.0, 4.0])
+    """
+    ordered, _, places, levels = _pooled(scores, outcomes, weight)
+    line = ordered.flatten()
+    last = torch.diff(places, append=places.new_tensor([len(line)])) + places - 1
+    sizes = torch.bincount(places // ordered.shape[1], minlength=len(ordered)).tolist()
+    parts = (torch.split(values, sizes) for values in (line[places], line[last], levels))
+    return list(zip(*parts, strict=True))
+
+
+def _pooled(scores: Tensor, outcomes: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the scores of each column in order, that order, and where in these rows, as one line, blocks start.
+
+    The fourth is the fitted value of each block.
+    """
     _check(scores, outcomes, weight)
-    shape = scores.shape
-    rows = scores.detach().reshape(shape[0], -1).T.contiguous()
-    targets = outcomes.detach().reshape(shape[0], -1).T.double()
+    rows = scores.detach().reshape(len(scores), -1).T.contiguous()
+    targets = outcomes.detach().reshape(len(scores), -1).T.contiguous()
     ordered, order = rows.sort(dim=1)
+    totals = targets.gather(1, order).double().flatten()
+    shares = None if weight is None else weight.detach().double()[order].flatten()
+    if shares is not None:
+        totals *= shares
     # One block for each distinct score of each column, all columns in one line; a block knows where it starts.
     starts = torch.ones_like(ordered, dtype=torch.bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    block = _number(starts.flatten()).view_as(order)
-    column = torch.arange(len(rows), device=rows.device)[:, None].expand_as(order)[starts]
-    shares = torch.ones_like(targets) if weight is None else weight.detach().double()[order]
-    masses = _sums(shares.flatten(), block.flatten(), len(column))
-    totals = _sums((shares * targets.gather(1, order)).flatten(), block.flatten(), len(column))
-    levels = _levels(masses, totals, column)
-    fitted = torch.empty_like(targets).scatter_(1, order, levels[block])
-    return fitted.T.reshape(shape)
+    torch.ne(ordered[:, 1:], ordered[:, :-1], out=starts[:, 1:])
+    starts = starts.flatten()
+    places = starts.nonzero().squeeze(1)
+    if len(places) < len(starts):
+        block = _number(starts)
+        totals = _sums(totals, block, len(places))
+        shares = None if shares is None else _sums(shares, block, len(places))
+    masses = torch.diff(places, append=places.new_tensor([len(starts)])).double() if shares is None else shares
+    return ordered, order, *_levels(masses, totals, places, ordered.shape[1])
 
 
-def _levels(masses: Tensor, totals: Tensor, column: Tensor) -> Tensor:
-    """Return the fitted value of each block, given its weight and its weighted sum of outcomes."""
+def _levels(masses: Tensor, totals: Tensor, places: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Return where the blocks of the fit start, and their values.
+
+    Args:
+        masses: the weight at each distinct score.
+        totals: the weighted sum of outcomes there.
+        places: where it starts in a line of columns.
+        width: the length of a column.
+    """
+    column = places // width
     known = masses > 0
-    # The last known block at or below, unless that is of another column: then the first one of this column.
-    nearest = _number(known).clamp_min(0)
-    nearest = nearest + (column[known][nearest] != column).long()
-    pool = torch.arange(int(known.sum()), device=masses.device)
-    masses, totals, column = masses[known], totals[known], column[known]
+    if not known.all():
+        kept = known.nonzero().squeeze(1)
+        masses, totals, places, column = (values[kept] for values in (masses, totals, places, column))
+        # Scores without weight belong to the block below, and to the lowest of their column where there is none.
+        first = torch.ones_like(column, dtype=torch.bool)
+        first[1:] = column[1:] != column[:-1]
+        places = torch.where(first, column * width, places)
     for _ in range(_PASSES):
         means = totals / masses
         starts = torch.ones_like(column, dtype=torch.bool)
         # Equal neighbours are pooled as well: a run of ones before a zero then goes in one pass.
         starts[1:] = (means[1:] > means[:-1]) | (column[1:] != column[:-1])
-        if starts.all():
-            return means[pool][nearest]
+        kept = starts.nonzero().squeeze(1)
+        if len(kept) == len(starts):
+            return places, means
         # Every run of violators is one block of the answer or part of one, whichever pair is pooled first.
         merged = _number(starts)
-        pool = merged[pool]
-        column = column[starts]
-        masses, totals = _sums(masses, merged, len(column)), _sums(totals, merged, len(column))
-    return _finish(masses, totals, column)[pool][nearest]
+        places, column = places[kept], column[kept]
+        masses, totals = _sums(masses, merged, len(kept)), _sums(totals, merged, len(kept))
+    lengths, means = _finish(masses, totals, column)
+    return places[lengths.cumsum(0) - lengths], means
 
 
-def _finish(masses: Tensor, totals: Tensor, column: Tensor) -> Tensor:
-    """Pool what is left one block at a time, in time linear in their number whatever the data."""
+def _finish(masses: Tensor, totals: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+    """Pool what is left one block at a time, in time linear in their number whatever the data.
+
+    Returns how many blocks became one each time, and the values of these.
+    """
     stack: list[tuple[float, float, int, int]] = []  # weight, sum, column and number of blocks
     for mass, total, place in zip(masses.tolist(), totals.tolist(), column.tolist(), strict=True):
         pooled = (mass, total, place, 1)
@@ -93,7 +157,7 @@ def _finish(masses: Tensor, totals: Tensor, column: Tensor) -> Tensor:
             pooled = (lower[0] + pooled[0], lower[1] + pooled[1], place, lower[3] + pooled[3])
         stack.append(pooled)
     means = masses.new_tensor([total / mass for mass, total, _, _ in stack])
-    return means.repeat_interleave(torch.tensor([entry[3] for entry in stack], device=masses.device))
+    return torch.tensor([entry[3] for entry in stack], device=masses.device), means
 
 
 def _number(starts: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from trueline.contracts import Catalogue
 from trueline.recipes._attribution_attention_digits import attribution_attention_digits
 from trueline.recipes._attribution_curvature_digits import attribution_curvature_digits
 from trueline.recipes._claim import Claim, Judgement, judge
+from trueline.recipes._conformal_coverage import conformal_coverage
+from trueline.recipes._conformal_early_stopping import conformal_early_stopping
 from trueline.recipes._counterfactual_cifar10_resnet56 import counterfactual_cifar10_resnet56
 from trueline.recipes._counterfactual_digits import counterfactual_digits
 from trueline.recipes._demo import demo_runs
@@ -22,8 +24,11 @@ from trueline.recipes._explanation_spectra_digits import explanation_spectra_dig
 from trueline.recipes._figure import write_figure
 from trueline.recipes._geometry_cifar10_resnets import geometry_cifar10_resnets
 from trueline.recipes._gradient_regularisation_digits import gradient_regularisation_digits
+from trueline.recipes._h_calibration_files import h_calibration_files
 from trueline.recipes._human_noise_cifar10 import human_noise_cifar10
 from trueline.recipes._hyperplane_arrangements import hyperplane_arrangements
+from trueline.recipes._noise_aware_coverage_cifar10n import noise_aware_coverage_cifar10n
+from trueline.recipes._recalibration_densenet import recalibration_densenet
 from trueline.recipes._recipe import Recipe
 from trueline.recipes._reproduce import Reproduction, reproduce
 from trueline.recipes._steer_attributions import steer_attributions
@@ -43,6 +48,8 @@ __all__ = [
     "Study",
     "attribution_attention_digits",
     "attribution_curvature_digits",
+    "conformal_coverage",
+    "conformal_early_stopping",
     "counterfactual_cifar10_resnet56",
     "counterfactual_digits",
     "demo_runs",
@@ -60,9 +67,12 @@ __all__ = [
     "explanation_spectra_digits",
     "geometry_cifar10_resnets",
     "gradient_regularisation_digits",
+    "h_calibration_files",
     "human_noise_cifar10",
     "hyperplane_arrangements",
     "judge",
+    "noise_aware_coverage_cifar10n",
+    "recalibration_densenet",
     "reproduce",
     "steer_attributions",
     "steer_attributions_cifar10",
@@ -102,6 +112,11 @@ RECIPES: Catalogue[Recipe | Study] = Catalogue(
         "attribution-curvature-digits": attribution_curvature_digits,
         "attribution-attention-digits": attribution_attention_digits,
         "explanation-spectra-cifar10": explanation_spectra_cifar10,
+        "conformal-coverage": conformal_coverage,
+        "conformal-early-stopping": conformal_early_stopping,
+        "recalibration-densenet": recalibration_densenet,
+        "h-calibration-files": h_calibration_files,
+        "noise-aware-coverage-cifar10n": noise_aware_coverage_cifar10n,
     },
 )
 """Recipes and studies by the name that ``trueline reproduce`` takes."""

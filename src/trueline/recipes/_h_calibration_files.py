@@ -28,7 +28,7 @@ MAPS: dict[str, Calibrator] = {
     "ensemble": EnsembleTemperatureScaling(),
     **H_MAPS,
 }
-EQUAL = 0.002  # nats of log loss that count as none
+EQUAL = 0.002  # nats of log loss that are no loss
 
 
 def h_calibration_files(folder: Path | None = None) -> Study:
@@ -58,7 +58,7 @@ def h_calibration_files(folder: Path | None = None) -> Study:
     ]
     claims += [
         Claim(
-            f"{file}: {name} is within {EQUAL} nats of temperature scaling",
+            f"{file}: {name} costs at most {EQUAL} nats of log loss",
             "log_loss",
             f"{file}: {name}",
             f"{file}: {TEMPERATURE}",

@@ -89,24 +89,20 @@ def recalibration_densenet(folder: Path | None = None) -> Study:
         Claim("Mixed with a little of the uniform distribution it has not", "log_loss", "isotonic", none, "lower"),
         Claim("It stays worse than one temperature", "log_loss", "isotonic", temperature, "higher"),
     ]
-    claims += [
-        Claim(
-            f"The structured {kind} has a better {words} than one temperature",
-            metric,
-            f"structured {kind}",
-            temperature,
-            "lower",
-            published,
-        )
-        for kind, log_loss, brier in (
-            ("vector", ".6855, .7138", ".2838, .2909"),
-            ("matrix", ".6740, .7138", ".2801, .2909"),
-        )
-        for metric, words, published in (
-            ("log_loss", "log loss", f"{log_loss} over 20 tasks"),
-            ("brier", "Brier score", f"{brier} over 20 tasks"),
-        )
-    ]
+    benchmark = {"vector": (".6855, .7138", ".2838, .2909"), "matrix": (".6740, .7138", ".2801, .2909")}
+    for kind, published in benchmark.items():
+        scores = {"log_loss": "log loss", "brier": "Brier score"}
+        claims += [
+            Claim(
+                f"The structured {kind} has a better {words} than one temperature",
+                metric,
+                f"structured {kind}",
+                temperature,
+                "lower",
+                f"{numbers} over 20 tasks",
+            )
+            for (metric, words), numbers in zip(scores.items(), published, strict=True)
+        ]
     sources = (TemperatureScaling, HistogramBinning, IsotonicCalibration, StructuredMatrixScaling, HCalibration)
     return Study(
         name="recalibration-densenet",

@@ -83,8 +83,8 @@ class Recalibration(Fittable, ABC):
             ValueError: if there are no PITs or one lies outside [0, 1].
         """
         check_pit(pit)
-        self._forget()
-        self._fit(pit.detach().double().sort().values, generator)
+        with self._learning():
+            self._fit(pit.detach().double().sort().values, generator)
         return self
 
     def recalibrate(self, distribution: Predictive) -> "Recalibrated":

@@ -13,7 +13,7 @@ from trueline.regularize._input_slopes import InputSlopes, uniform_like
 class GradientAlignment(NamedTuple):
     """How far the gradients near each sample are from its own; arrays of shape (B,), to be weighted and averaged.
 
-    Args:
+    Attributes:
         distance: squared Euclidean distance.
         cosine: half of one minus the cosine, in [0, 1]; of gradients with opposite directions 1.
     """
