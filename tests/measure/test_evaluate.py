@@ -254,6 +254,7 @@ def test_differences_are_paired() -> None:
         first.minus(evaluate(labels.roll(1), logits=logits))
 
 
+@pytest.mark.slow
 def test_a_difference_is_claimed_no_more_often_than_it_should() -> None:
     """Two models that are equally good by symmetry: 5 % of 80 pairs differ beyond noise, 11 once in two thousand."""
     claimed = dict.fromkeys(("accuracy", "log_loss", "brier", "confidence_gap", "ece"), 0)
@@ -306,6 +307,7 @@ def two_calibrated_models(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.
     return logits[0], logits[0] + logits[1], labels
 
 
+@pytest.mark.slow
 def test_calibrated_models_of_different_skill_are_seldom_called_differently_calibrated() -> None:
     found = {"accuracy": 0, "ece": 0}
     for seed in range(60):

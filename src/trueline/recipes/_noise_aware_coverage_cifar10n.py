@@ -38,10 +38,10 @@ BATCH = 200
 def noise_aware_coverage_cifar10n(folder: Path | None = None) -> Study:
     """Human labels of CIFAR-10N calibrate, clean labels judge: does knowing how wrong they are give 90 % coverage?
 
-    A five-layer ConvNet of width 8 is trained for 12 epochs on 9,500 images with clean labels (SGD, no augmentation),
-    to about 64 % accuracy. 5,000 other images with labels by people calibrate LAC and APS at alpha = .1: the
-    ``aggregate`` of three people, one of them (``random``), or the ``worst`` of the three. Judged are the clean labels
-    of the 10,000 test images. A seed draws the start of the network, its order, and which images calibrate.
+    A five-layer ConvNet of width 8 is trained for 12 epochs on 9,500 images with clean labels (SGD, no augmentation).
+    5,000 other images with labels by people calibrate LAC and APS at alpha = .1: the ``aggregate`` of three people, one
+    of them (``random``), or the ``worst`` of the three. Judged are the clean labels of the 10,000 test images. A seed
+    draws the start of the network, its order, and which images calibrate.
 
     ``naive`` takes the labels as they are. ``uniform`` and ``matrix`` are ``NoiseAware``, told the share of labels that
     are replaced by a class drawn from all alike, or the matrix of how often each class is recorded as each; both are
