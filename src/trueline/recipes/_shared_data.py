@@ -26,7 +26,7 @@ def shared_folder(folder: Path | None) -> Path:
     found = folder or (Path(named) if (named := os.environ.get("TRUELINE_DATA")) else None)
     if found is None or not found.is_dir():
         raise ValueError(
-            "this study reads models/cifar10-resnet20.safetensors and others from a folder that the environment "
+            "this study reads images, trained weights or saved predictions from a folder that the environment "
             f"variable TRUELINE_DATA names; {'it is not set' if found is None else f'{found} is no folder'}"
         )
     return found
