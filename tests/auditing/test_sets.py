@@ -48,7 +48,7 @@ def test_of_many_samples_some_are_looked_at_by_their_rows(monkeypatch: pytest.Mo
 
 
 def test_few_samples_have_none() -> None:
-    labels, logits = _draw(0, samples=199)
+    labels, logits = _draw(0, samples=99)
     found = audit(labels, logits=logits)
     assert found.models[0].sets is None
     assert found.to_dict()["sets"] == []

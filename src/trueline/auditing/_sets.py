@@ -11,7 +11,7 @@ from trueline.calibrating import Conformed, conform
 from trueline.predictions import PredictionSet
 
 ALPHA = 0.1
-FEWEST = 200  # samples below which a half of them says little about coverage
+FEWEST = 100  # samples below which a half of them says little about coverage
 MOST = 20_000  # samples whose sets are looked at; more would only take longer
 
 
@@ -27,7 +27,7 @@ def sets_of(
         held_out: other samples of the same model, for the thresholds; or None for a random half.
 
     Returns:
-        The sets, or None below 200 samples.
+        The sets, or None below 100 samples.
     """
     if min(len(rows), MOST if held_out is None else len(held_out.labels)) < FEWEST:
         return None
