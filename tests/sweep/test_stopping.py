@@ -10,13 +10,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from trueline.sweep import Sweep, SweepInterrupted, _in_process, plan_sweep, read_sweep, run_sweep
-from trueline.train import Interrupted, with_values
+from trueline.sweep import Sweep, SweepInterrupted, _in_process, _in_processes, plan_sweep, read_sweep, run_sweep
+from trueline.sweep._work import Task
+from trueline.train import Interrupted, RunConfig, RunFolder, score_run, with_values
 from trueline.train._session import Session
 
 from .conftest import assert_same_runs, small_run
 
-EPOCHS = 30
+EPOCHS = 150  # a second and a half, so that a signal finds a run under way
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +82,8 @@ def test_a_stopped_or_killed_sweep_goes_on_to_the_same_bits(
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     child = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
     _wait_for_epochs(folder)
-    workers = psutil.Process(child.pid).children()
-    assert len(workers) >= 2
+    workers = [each for each in psutil.Process(child.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+    assert len(workers) == 2
     # Ctrl-C on a terminal reaches the whole group. A kill that leaves one worker alone makes it save and end.
     os.killpg(child.pid, signum)
     if signum == signal.SIGKILL:
@@ -95,6 +96,19 @@ def test_a_stopped_or_killed_sweep_goes_on_to_the_same_bits(
     assert "started" in plan_sweep(patient, folder).values()
     run_sweep(patient, folder)
     assert_same_runs(whole, folder, patient)
+
+
+def test_a_process_whose_run_ends_when_nobody_listens_keeps_it_and_ends_in_peace(
+    base: RunConfig, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    worker = _in_processes._start(1)
+    assert worker.connection.recv() is None
+    worker.connection.send(Task("run", base, tmp_path, score_run))
+    worker.connection.close()
+    worker.process.join(60)
+    assert worker.process.exitcode == 0
+    assert "Traceback" not in capfd.readouterr().err
+    assert RunFolder(tmp_path).is_finished()
 
 
 def _wait_for_epochs(folder: Path) -> None:

@@ -118,17 +118,17 @@ def _serve(connection: "Connection[Outcome | None, Task]", threads: int) -> None
     os.setsid()  # Ctrl-C on a terminal reaches every process of a group; the first one passes it on
     torch.set_num_threads(threads)
     threading.Thread(target=_follow_parent, daemon=True).start()
-    connection.send(None)
+    outcome = None
     while True:
         try:
+            connection.send(outcome)
             task = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):  # nobody listens any more; a run that has ended is kept in its folder
             return
         try:
             outcome = work(task)
         except Interrupted:
             return
-        connection.send(outcome)
 
 
 def _follow_parent() -> None:
