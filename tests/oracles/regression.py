@@ -134,3 +134,23 @@ def selective_area(y, mean, widths, steps=200000):
         share = (points[place][1] * points[place][2] - errors) / (points[place][1] - before)
         total += (errors + (at - before) * share) / at
     return total / steps / whole
+
+
+def truncated_distribution_penalty(y, quantiles, levels):
+    total = 0.0
+    for column, level in enumerate(levels):
+        share = sum(v <= q[column] for v, q in zip(y, quantiles, strict=True)) / len(y)
+        for v, q in zip(y, quantiles, strict=True):
+            if share < level - 1e-9:
+                total += max(v - q[column], 0)
+            elif share > level + 1e-9:
+                total += max(q[column] - v, 0)
+    return total / len(y) / len(levels)
+
+
+def quantile_coverage_penalty(y, quantiles, levels, sharpness):
+    total = 0.0
+    for column, level in enumerate(levels):
+        above = sum(1 / (1 + math.exp(-sharpness * (v - q[column]))) for v, q in zip(y, quantiles, strict=True))
+        total += max(1 - level - above / len(y), 0) ** 2 / (level * (1 - level))
+    return total / len(levels)

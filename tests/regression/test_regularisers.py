@@ -9,7 +9,7 @@ from oracles import regression as oracle
 
 from trueline.regression import (
     Gaussian,
-    orthogonal_quantile_penalty,
+    individual_calibration_penalty,
     pce_kde,
     pce_sort,
     probabilistic_calibration_error,
@@ -82,34 +82,15 @@ def test_wide_spacings_ask_for_too_narrow_distributions(generator: torch.Generat
         assert scales[terms.index(min(terms))].item() == pytest.approx(expected, abs=0.03)
 
 
-def test_lengths_that_go_with_coverage_are_penalised(generator: torch.Generator) -> None:
-    y = torch.randn(2000, generator=generator)
-    length = torch.rand(2000, generator=generator) * 4
-    dependent = orthogonal_quantile_penalty(y, -length / 2, length / 2).item()
-    centre = y + torch.randn(2000, generator=generator) * length  # held equally often, whatever the length
-    free = orthogonal_quantile_penalty(y, centre - length / 2, centre + length / 2).item()
-    assert dependent > 0.5 > 0.1 > free
-    sharp = orthogonal_quantile_penalty(y, -length / 2, length / 2, sharpness=1e6).item()
-    hits = (y.abs() <= length / 2).float()
-    assert sharp == pytest.approx(abs(torch.corrcoef(torch.stack([length, hits]))[0, 1].item()), abs=1e-4)
-
-
-def test_the_penalty_does_not_depend_on_the_unit(generator: torch.Generator) -> None:
-    y, length = torch.randn(2, 50, generator=generator, dtype=torch.float64)
-    length = length.exp()
-    first = orthogonal_quantile_penalty(y, -length, length)
-    second = orthogonal_quantile_penalty(1e4 * y + 3, 3 - 1e4 * length, 3 + 1e4 * length)
-    assert second.item() == pytest.approx(first.item(), rel=1e-6)
-
-
-def test_one_length_for_all_has_no_correlation_and_a_finite_gradient() -> None:
-    y = torch.tensor([0.0, 3.0, 0.1])
-    upper = torch.ones(3, requires_grad=True)
-    penalty = orthogonal_quantile_penalty(y, -torch.ones(3), upper)
-    assert penalty.item() == 0
-    penalty.backward()
-    assert upper.grad is not None
-    assert upper.grad.isfinite().all()
+def test_a_randomised_forecaster_is_calibrated_for_every_single_sample(generator: torch.Generator) -> None:
+    """Whatever the outcome, ``N(y - s·Φ⁻¹(r), s²)`` gives it the PIT r; without the draw nothing does."""
+    drawn = torch.rand(200, generator=generator, dtype=torch.float64)
+    y, scale = torch.full((200,), 3.0, dtype=torch.float64), torch.full((200,), 2.0, dtype=torch.float64)
+    forecast = Gaussian(y - scale * torch.special.ndtri(drawn), scale)
+    assert individual_calibration_penalty(forecast.cdf(y), drawn).item() == pytest.approx(0, abs=1e-12)
+    assert probabilistic_calibration_error(forecast.cdf(y)) < 0.05
+    best = min(individual_calibration_penalty(torch.full_like(drawn, p), drawn).item() for p in (0.3, 0.5, 0.7))
+    assert best == pytest.approx(0.25, abs=0.02)
 
 
 def test_bad_input_is_refused() -> None:
@@ -122,5 +103,6 @@ def test_bad_input_is_refused() -> None:
         pce_kde(torch.tensor([0.5]), sharpness=0)
     with pytest.raises(ValueError, match="temperature must be positive"):
         pce_sort(torch.tensor([0.5]), temperature=0)
-    with pytest.raises(ValueError, match="B >= 2"):
-        orthogonal_quantile_penalty(torch.zeros(1), torch.zeros(1), torch.ones(1))
+    for drawn in (torch.tensor([1.2]), torch.tensor([math.nan])):
+        with pytest.raises(ValueError, match=r"drawn must lie in \[0, 1\]"):
+            individual_calibration_penalty(torch.tensor([0.5]), drawn)

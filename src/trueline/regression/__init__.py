@@ -19,9 +19,14 @@ from trueline.regression._predictive import Predictive
 from trueline.regression._predictive_head import PredictiveHead
 from trueline.regression._quantile_grid import QuantileGrid
 from trueline.regression._quantile_head import QuantileHead
+from trueline.regression._quantile_penalties import (
+    orthogonal_quantile_penalty,
+    quantile_coverage_penalty,
+    truncated_distribution_penalty,
+)
 from trueline.regression._recalibration import Recalibrated, Recalibration
 from trueline.regression._regression_report import RegressionReport, evaluate_regression
-from trueline.regression._regularisers import orthogonal_quantile_penalty, pce_kde, pce_sort, quantile_entropy
+from trueline.regression._regularisers import individual_calibration_penalty, pce_kde, pce_sort, quantile_entropy
 from trueline.regression._scores import crps, negative_log_density, pinball_loss
 
 __all__ = [
@@ -42,6 +47,7 @@ __all__ = [
     "RegressionReport",
     "crps",
     "evaluate_regression",
+    "individual_calibration_penalty",
     "negative_log_density",
     "orthogonal_quantile_penalty",
     "pce_kde",
@@ -51,7 +57,9 @@ __all__ = [
     "probabilistic_calibration_error",
     "probabilistic_calibration_interval",
     "probabilistic_calibration_null",
+    "quantile_coverage_penalty",
     "quantile_entropy",
     "sorted_calibration_error",
     "sorted_calibration_null",
+    "truncated_distribution_penalty",
 ]

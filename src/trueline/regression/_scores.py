@@ -90,20 +90,25 @@ def pinball_loss(
         (N,) losses in the unit of the outcome, at least zero.
 
     Raises:
-        ValueError: if shapes do not fit or a level lies outside (0, 1).
+        ValueError: if shapes do not fit, something is empty or a level lies outside (0, 1).
 
     Example:
         >>> import torch
         >>> pinball_loss(torch.tensor([1.0]), torch.tensor([[0.0, 3.0]]), torch.tensor([0.25, 0.75]))
         tensor([0.3750])
     """
-    if quantiles.ndim != 2 or quantiles.shape != (*y.shape, len(levels)) or levels.numel() == 0:
-        raise ValueError(
-            f"expected y (N,), quantiles (N, L) and levels (L,), got {tuple(y.shape)}, {tuple(quantiles.shape)} and "
-            f"{tuple(levels.shape)}"
-        )
-    if not ((levels > 0) & (levels < 1)).all():
-        raise ValueError(f"levels must lie strictly between 0 and 1, got {levels.tolist()}")
+    check_quantiles(y, quantiles, levels)
     error = y[:, None] - quantiles
     weight = levels.to(error)
     return (weight * error).maximum((weight - 1) * error).mean(dim=1)
+
+
+def check_quantiles(y: Tensor, quantiles: Tensor, levels: Tensor) -> None:
+    """Raise a ValueError unless there is a quantile of each level in (0, 1) for each of the outcomes."""
+    if quantiles.ndim != 2 or quantiles.shape != (*y.shape, len(levels)) or quantiles.numel() == 0:
+        raise ValueError(
+            "expected y (N,), quantiles (N, L) and levels (L,), none of them empty, got "
+            f"{tuple(y.shape)}, {tuple(quantiles.shape)} and {tuple(levels.shape)}"
+        )
+    if not ((levels > 0) & (levels < 1)).all():
+        raise ValueError(f"levels must lie strictly between 0 and 1, got {levels.tolist()}")
