@@ -101,6 +101,13 @@ def test_groups_are_measured_one_by_one() -> None:
     assert model.groups[0].evaluation.scores == evaluate(labels[1::2], logits=logits[1::2]).scores
 
 
+def test_a_group_without_weight_is_as_if_it_were_not_there() -> None:
+    labels, logits = predictions(300)
+    groups, weight = torch.arange(300) % 3, (torch.arange(300) % 3 != 1).double()
+    (model,) = audit(labels, logits=logits, groups=groups.tolist(), weight=weight).models
+    assert [row.name for row in model.groups] == ["0", "2"]
+
+
 def test_the_most_confident_mistakes_come_first_with_their_pictures() -> None:
     pytest.importorskip("PIL")
     labels, logits = predictions(200, sharp=2)

@@ -126,6 +126,8 @@ def test_merging_leaves_both_as_they_were_and_refuses_others() -> None:
     assert first.result().samples == 60
     with pytest.raises(ValueError, match="at least one sample"):
         second.result()
+    with pytest.raises(ValueError, match="a weight above zero"):
+        second.add(labels, logits=logits, weight=torch.zeros(60)).result()
     with pytest.raises(ValueError, match="same classes and bins"):
         first.merge(Evaluator(4))
     with pytest.raises(ValueError, match="both none"):

@@ -111,7 +111,7 @@ def examine(predictions: PredictionSet, *, bins: int, progress: Progress | None 
 def _read(predictions: PredictionSet, kept: Tensor, bins: int, progress: Progress | None) -> tuple[Evaluation, Tensor]:
     whole = Evaluator(predictions.num_classes, bins=bins)
     parts = [Evaluator(predictions.num_classes, bins=bins) for _ in predictions.group_names]
-    values, start = [], 0
+    values, start, counted = [], 0, set()
     for block in predictions.blocks():
         stop = start + len(block)
         labels = predictions.labels[start:stop]
@@ -122,13 +122,15 @@ def _read(predictions: PredictionSet, kept: Tensor, bins: int, progress: Progres
             for g in groups.bincount().nonzero().squeeze(1).tolist():
                 rows = groups == g
                 own = None if weight is None else weight[rows]
-                parts[g].add(labels[rows], weight=own, **{predictions.kind: block[rows]})
+                if own is None or own.any():  # a group without weight is as if it were not there
+                    counted.add(g)
+                    parts[g].add(labels[rows], weight=own, **{predictions.kind: block[rows]})
         first, last = torch.searchsorted(kept, torch.tensor([start, stop])).tolist()
         values.append(block[kept[first:last] - start])
         start = stop
         if progress is not None:
             progress(start, len(predictions))
-    groups_found = {name: part.result() for name, part in zip(predictions.group_names, parts, strict=True)}
+    groups_found = {predictions.group_names[g]: parts[g].result() for g in sorted(counted)}
     return whole.result(groups=groups_found), torch.cat(values)
 
 

@@ -41,7 +41,7 @@ def audit(
         list[Path] | None, typer.Option(help="Predictions on samples from elsewhere, one file a model.")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
-    bins: Annotated[int, typer.Option(min=1, help="Bins of the binned measures.")] = 15,
+    bins: Annotated[int, typer.Option(min=1, max=1000, help="Bins of the binned measures.")] = 15,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(

@@ -126,11 +126,13 @@ class Evaluator:
             seed: of the resampling and the simulation.
 
         Raises:
-            ValueError: if there are no samples.
+            ValueError: if there are no samples, or none has a weight above zero.
         """
         if not self._rows:
             raise ValueError("expected at least one sample, got none; add predictions first")
         rows = joined(self._rows)
+        if not rows.weights.any():
+            raise ValueError("expected at least one sample with a weight above zero, got none; add further ones")
         self._rows = [rows]
         generator = torch.Generator().manual_seed(seed)
         draws = int(min(DRAWS, max(100, _NULL_WORK / len(rows))))
