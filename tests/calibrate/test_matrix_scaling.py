@@ -74,6 +74,18 @@ def test_many_classes_take_another_way_to_the_same_minimum(
     assert torch.allclose(first.transform(logits=logits), second.transform(logits=logits), atol=1e-7)
 
 
+def test_many_classes_that_can_nearly_be_separated_reach_the_minimum_too() -> None:
+    """Where the diagonal of the curvature alone leads nowhere."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(700, 33, generator=generator, dtype=torch.float64)
+    labels = logits.argmax(dim=1)
+    mixed = torch.randperm(700, generator=generator)[:250]
+    labels[mixed] = torch.randint(33, (250,), generator=generator)
+    found = MatrixScaling(force=True).fit(labels, logits=logits)
+    residual = found.predict_proba(logits=logits) - torch.eye(33, dtype=torch.float64)[labels]
+    assert (residual.T @ logits.log_softmax(dim=1) / 700).abs().max() < 1e-5
+
+
 def test_few_samples_are_refused_unless_forced_or_penalised(generator: torch.Generator) -> None:
     labels, logits = _draw(generator, 119)
     with pytest.raises(ValueError, match=r"refuses 119 samples, fewer than 10 for each of 12 numbers.*force=True"):

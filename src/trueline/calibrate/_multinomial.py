@@ -16,7 +16,8 @@ from trueline.contracts import row_blocks
 RIDGE = 1e-10  # share of the features' second moments: keeps separable and constant data finite, moves nothing else
 _CLOSE = 1e-9  # Newton decrement at which a fit ends, about the remaining error of the logits
 _NEWTON_STEPS, _CG_STEPS, _HALVINGS = 50, 100, 40
-_DENSE_CLASSES = 32  # up to here a full matrix has its curvature factored class by class
+# A full matrix has its curvature factored class by class with few classes, with more where its diagonal does not do.
+_DENSE_CLASSES, _MOST_DENSE_CLASSES = 32, 256
 
 
 class Diagonal:
@@ -33,8 +34,8 @@ class Diagonal:
         """Return the (P, C) sums over rows of feature times residual: the transpose of :meth:`logits`."""
         return torch.stack([(rows * residual).sum(dim=0), residual.sum(dim=0)])
 
-    def curvature(self, rows: Tensor, mass: Tensor) -> Tensor:
-        """Return the (C, P, P) sums over rows of feature times feature times mass."""
+    def curvature(self, rows: Tensor, mass: Tensor, *, dense: bool) -> Tensor:
+        """Return the (C, P, P) sums over rows of feature times feature times mass, always all of them."""
         first = rows * mass
         entries = [(first * rows).sum(dim=0), first.sum(dim=0), mass.sum(dim=0)]
         return torch.stack([entries[0], entries[1], entries[1], entries[2]], dim=1).reshape(-1, 2, 2)
@@ -54,9 +55,9 @@ class Full:
         """Return the (P, C) sums over rows of feature times residual: the transpose of :meth:`logits`."""
         return torch.cat([rows.T @ residual, residual.sum(dim=0, keepdim=True)])
 
-    def curvature(self, rows: Tensor, mass: Tensor) -> Tensor:
-        """Return the (C, P, P) sums over rows of feature times feature times mass; with many classes their diagonal."""
-        if rows.shape[1] > _DENSE_CLASSES:
+    def curvature(self, rows: Tensor, mass: Tensor, *, dense: bool) -> Tensor:
+        """Return the (C, P, P) sums over rows of feature times feature times mass, or their (P, C) diagonal."""
+        if not dense:
             return self.sums(rows.square(), mass)
         features = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)
         return torch.stack([(features * column[:, None]).T @ features for column in mass.T])
@@ -105,19 +106,21 @@ def fit_multinomial(
         (P, C) coefficients, float64.
 
     Cost:
-        Memory for one more (N, C) array in double precision. Each of about five Newton steps takes one exponential of
-        every entry and some ten to fifty passes of multiplications.
+        Memory for one more (N, C) array in double precision. Each of a few Newton steps takes one exponential of every
+        entry and a pass of multiplications for each step of conjugate gradients.
     """
     problem = _Problem(design, features, labels, weight, start, penalty)
     point = start
     value = problem.objective(point)
+    dense = features.shape[1] <= _DENSE_CLASSES
     for _ in range(_NEWTON_STEPS):
         slope = problem.gradient(point)
-        precondition = _preconditioner(problem.curvature(), problem.pull, problem.moments)
+        precondition = _preconditioner(problem.curvature(dense=dense), problem.pull, problem.moments)
         distance = (slope * precondition(slope)).sum().clamp_min(0).sqrt().item()
         if distance <= _CLOSE:
             break
-        step = _conjugate_gradients(problem.hessian_times, precondition, -slope, min(0.1, distance))
+        step, solved = _conjugate_gradients(problem.hessian_times, precondition, -slope, min(0.1, distance))
+        dense = dense or (not solved and features.shape[1] <= _MOST_DENSE_CLASSES)
         accepted = _line_search(problem.objective, point, value, step, (slope * step).sum().item())
         if accepted is None:  # rounding hides any further descent
             break
@@ -165,8 +168,8 @@ class _Problem:
         data = _over_blocks(partial(self._change_of, direction), self.features, self.probs, self.share)
         return data + self.pull * direction
 
-    def curvature(self) -> Tensor:
-        return _over_blocks(self._curvature_of, self.features, self.probs, self.share)
+    def curvature(self, *, dense: bool) -> Tensor:
+        return _over_blocks(partial(self._curvature_of, dense), self.features, self.probs, self.share)
 
     def _moments_of(self, rows: Tensor, mass: Tensor) -> Tensor:
         return self.design.sums(rows.square(), mass[:, None].expand_as(rows))
@@ -181,8 +184,8 @@ class _Problem:
         mean = weighted.sum(dim=1, keepdim=True)
         return self.design.sums(rows, weighted.sub_(chance * mean).mul_(mass[:, None]))
 
-    def _curvature_of(self, rows: Tensor, chance: Tensor, mass: Tensor) -> Tensor:
-        return self.design.curvature(rows, chance * (1 - chance) * mass[:, None])
+    def _curvature_of(self, dense: bool, rows: Tensor, chance: Tensor, mass: Tensor) -> Tensor:
+        return self.design.curvature(rows, chance * (1 - chance) * mass[:, None], dense=dense)
 
 
 def _over_blocks(part: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -204,8 +207,8 @@ def _preconditioner(curvature: Tensor, pull: Tensor, moments: Tensor) -> Callabl
 
 def _conjugate_gradients(
     times: Callable[[Tensor], Tensor], precondition: Callable[[Tensor], Tensor], target: Tensor, tolerance: float
-) -> Tensor:
-    """Return x with ``times(x)`` near the target, to a relative tolerance in the preconditioner's norm."""
+) -> tuple[Tensor, bool]:
+    """Return x with ``times(x)`` near the target, and whether to a relative tolerance in the preconditioner's norm."""
     result = torch.zeros_like(target)
     residual = target.clone()
     direction = solved = precondition(residual)
@@ -214,15 +217,15 @@ def _conjugate_gradients(
         product = times(direction)
         bend = (direction * product).sum().item()
         if bend <= 0:  # rounding
-            break
+            return result, True
         result = result + (size / bend) * direction
         residual -= (size / bend) * product
         solved = precondition(residual)
         before, size = size, (residual * solved).sum().item()
         if size <= tolerance**2 * first:
-            break
+            return result, True
         direction = solved + (size / before) * direction
-    return result
+    return result, False
 
 
 def _line_search(
