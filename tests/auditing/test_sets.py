@@ -7,6 +7,7 @@ from torch import Tensor
 from trueline import audit
 from trueline.auditing import _sets as sets_module
 from trueline.conformal import LAC
+from trueline.page import png_uri
 
 
 def _draw(seed: int, samples: int = 500) -> tuple[Tensor, Tensor]:
@@ -44,7 +45,7 @@ def test_of_many_samples_some_are_looked_at_by_their_rows(monkeypatch: pytest.Mo
     for one in model.sets.largest:
         assert one.label == labels[one.index]
         assert one.classes[0] == logits[one.index].argmax() or not one.classes
-    assert all(one.picture for one in model.sets.largest)
+        assert one.picture == png_uri(images[one.index][None])
 
 
 def test_few_samples_have_none() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def _draw(seed: int, samples: int = 800, classes: int = 5) -> tuple[Tensor, Tens
 
 def _set(seed: int = 0, **options: object) -> PredictionSet:
     labels, logits = _draw(seed)
-    return from_arrays(labels, logits=logits, name="net", **options)  # type: ignore[arg-type]
+    return from_arrays(labels, logits=logits, name="net", **options)
 
 
 def test_held_out_samples_give_the_thresholds() -> None:
@@ -61,6 +62,28 @@ def test_every_score_under_every_condition(method: str, conditional: str) -> Non
     coverages = [point.coverage for point in found.curve]
     assert coverages == sorted(coverages, reverse=True)
     assert found.report.by_group is not None
+
+
+def test_groups_of_other_samples_are_known_by_their_names() -> None:
+    labels, logits = _draw(1)
+    north = torch.arange(800) % 2 == 0
+    others = from_arrays(labels, logits=logits, groups=["north" if one else "east" for one in north.tolist()])
+    judged = _set(groups=["west"] * 400 + ["north"] * 400, held_out=None)
+    found = conform(replace(judged, held_out=others), alpha=0.2, conditional="group")
+    assert found.group_names == ("north", "west", "east")
+    expected = LAC(0.2).fit(labels[north], logits=logits[north]).threshold_
+    assert found.conformal.threshold_[0].item() == pytest.approx(expected, rel=1e-12)
+    assert any("0 for north, 1 for west, 2 for east" in note for note in found.notes)
+    assert any("No sample of group west gave a threshold" in note for note in found.notes)
+    assert found.report.size[:400].eq(5).all()
+    assert found.report.size[400:].double().mean() < 4
+
+
+def test_groups_are_needed_of_both_sides_and_weights_are_said_to_be_left_aside() -> None:
+    grouped = _set(groups=torch.arange(800) % 2, weight=torch.ones(800))
+    assert any("Weights are left aside" in note for note in conform(grouped).notes)
+    with pytest.raises(ValueError, match="need groups, which labels and logits passed as arrays lack"):
+        conform(replace(grouped, held_out=_set(1)), conditional="group")
 
 
 def test_shifted_samples_break_the_promise_and_the_verdict_says_so() -> None:
@@ -128,6 +151,14 @@ def test_the_record_is_json_and_the_thresholds_a_file(tmp_path: Path) -> None:
     assert str(found).startswith(found.verdict[0])
 
 
+def test_sets_that_ties_enlarge_are_not_called_too_large() -> None:
+    labels, _ = _draw(0)
+    found = conform(from_arrays(labels, logits=torch.zeros(800, 5)))
+    assert found.report.coverage.value == 1
+    assert "more than chance explains" in found.verdict[0]
+    assert "scores tie" in found.verdict[0]
+
+
 def test_thresholds_that_are_infinite_are_said() -> None:
     labels, logits = _draw(0, samples=60)
     found = _quietly(labels, logits)
@@ -152,7 +183,7 @@ def _quietly(labels: Tensor, logits: Tensor) -> Conformed:
 )
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        conform(_set(), **options)  # type: ignore[arg-type]
+        conform(_set(), **options)
 
 
 def test_too_few_samples_are_refused() -> None:

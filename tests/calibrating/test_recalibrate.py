@@ -33,7 +33,7 @@ def _pair(sharpness: float) -> tuple[Tensor, Tensor]:
 
 def _set(seed: int = 0, **options: object) -> PredictionSet:
     labels, logits = _draw(seed)
-    return from_arrays(labels, logits=logits, name="net", **options)  # type: ignore[arg-type]
+    return from_arrays(labels, logits=logits, name="net", **options)
 
 
 def test_it_is_judged_by_cross_validation_and_kept_from_all() -> None:
@@ -46,6 +46,7 @@ def test_it_is_judged_by_cross_validation_and_kept_from_all() -> None:
     assert found.change["log_loss"].high < 0
     assert found.changed == 0
     assert found.fitted == 600
+    assert found.notes == ()
 
 
 def test_held_out_samples_are_what_it_is_fitted_to() -> None:
@@ -137,6 +138,35 @@ def test_a_map_that_blurs_is_named() -> None:
     worse = {"log_loss": Interval(0.1, 0.05, 0.2), "accuracy": Interval(0.0, 0.0, 0.0), "ece": Interval(-0.1, -0.2, 0)}
     assert any("blurs what the model knows" in note for note in notes_on_change(worse, 0.0))
     assert not list(notes_on_change({**worse, "ece": Interval(0.1, 0.0, 0.2)}, 0.0))
+
+
+def test_classes_that_no_fitted_sample_has_are_counted() -> None:
+    labels, logits = _draw(0)
+    found = recalibrate(from_arrays(labels.clamp_max(1), logits=logits), method="temperature")
+    assert any("2 of 4 classes have no sample" in note for note in found.notes)
+    weight = (labels != 3).double()
+    weighted = recalibrate(_set(weight=weight), method="temperature")
+    assert any("1 of 4 classes has no sample" in note for note in weighted.notes)
+
+
+def test_samples_of_weight_zero_are_no_samples(tmp_path: Path) -> None:
+    weight = torch.cat([torch.ones(29), torch.zeros(571)]).double()
+    with pytest.raises(ValueError, match="at least 30 samples, got 29 of positive weight"):
+        recalibrate(_set(weight=weight), method="temperature")
+    lonely = _set(weight=weight, groups=["north"] * 29 + ["south"] * 571)
+    found = recalibrate(replace(lonely, held_out=_set(1)), method="temperature")
+    assert list(found.before.groups) == ["north"]
+    assert "<html" in found.write_html(tmp_path / "page.html").read_text()[:500]
+
+
+@pytest.mark.parametrize("mask", [-1e9, torch.finfo(torch.float32).min])
+def test_masked_classes_stay_masked(mask: float) -> None:
+    labels, logits = _draw(0)
+    logits[:, 3] = mask
+    found = recalibrate(from_arrays(labels % 3, logits=logits), method="structured-vector")
+    assert found.change["log_loss"].high < 0
+    with pytest.raises(ValueError, match=r"logits of one sample must lie within 1e\+60, got 1.79769e\+308"):
+        recalibrate(from_arrays(labels % 3, logits=logits.index_fill(1, torch.tensor([3]), -1.79769e308)))
 
 
 @pytest.mark.parametrize("samples", [1, 29])

@@ -29,6 +29,17 @@ def saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "model.npz"
 
 
+@pytest.fixture
+def odd(saved: Path) -> None:
+    """Files that no map and no threshold can be fitted to."""
+    arrays = dict(np.load(saved))
+    np.savez("four.npz", **{**arrays, "logits": np.pad(arrays["logits"], ((0, 0), (0, 1)))})
+    np.savez("five.npz", **{key: value[:5] for key, value in arrays.items()})
+    np.savez("whole.npz", **{**arrays, "logits": arrays["logits"].astype(int)})
+    np.savez("vast.npz", **{**arrays, "logits": 1e300 * arrays["logits"]})
+    Path("text.txt").write_text("0.3 0.7 1")
+
+
 def test_a_file_becomes_a_map_and_a_page(saved: Path) -> None:
     result = _invoke("calibrate", saved)
     assert result.exit_code == 0, result.output
@@ -38,6 +49,17 @@ def test_a_file_becomes_a_map_and_a_page(saved: Path) -> None:
     assert "map written to calibrator.safetensors, page to calibration.html" in result.stdout
     assert "<html" in Path("calibration.html").read_text()[:500]
     assert trueline.load("calibrator.safetensors").num_classes_ == 3
+
+
+@pytest.mark.parametrize("verb", ["calibrate", "conform"])
+def test_two_classes_as_one_column_of_one_class_still_make_a_page_of_numbers(saved: Path, verb: str) -> None:
+    arrays = np.load(saved)
+    np.savez("one.npz", logits=arrays["logits"][:, :1].astype(np.float16), labels=np.zeros(300, int))
+    options = ("--method", "temperature") if verb == "calibrate" else ()
+    result = _invoke(verb, "one.npz", *options, "--page", "page.html")
+    assert result.exit_code == 0, result.output
+    assert " nan" not in result.stdout.lower()
+    assert "NaN" not in Path("page.html").read_text().partition("<main")[2].partition("</main>")[0]
 
 
 def test_a_named_map_is_fitted_to_held_out_predictions(saved: Path) -> None:
@@ -64,7 +86,7 @@ def test_json_of_sets_writes_no_page_unasked(saved: Path) -> None:
     record = json.loads(result.stdout)
     assert record["calibrated"] == 300
     assert 0.8 < record["report"]["coverage"]["value"] <= 1
-    assert Path("kept/sets").is_file()
+    assert trueline.load("kept/sets").alpha == 0.1
     assert not list(Path().rglob("*.html"))
     assert _invoke("conform", saved, "--json", "--page", "page.html").exit_code == 0
     assert Path("page.html").exists()
@@ -77,11 +99,23 @@ def test_json_of_sets_writes_no_page_unasked(saved: Path) -> None:
         (("conform", "model.npz", "--alpha", "90"), "for 90 % coverage pass 0.1"),
         (("conform", "model.npz", "--method", "lca"), "unknown method 'lca'"),
         (("calibrate", "absent.npz"), "absent.npz"),
+        (("calibrate", "text.txt"), "predictions are read from .npz"),
+        (("conform", "."), "this folder is no run"),
+        (("conform", "model.npz", "--alpha", "0"), "strictly between 0 and 1"),
+        (("conform", "model.npz", "--alpha", "nan"), "strictly between 0 and 1"),
+        (("calibrate", "model.npz", "--held-out", "four.npz"), "must have the same 3 classes, got 4"),
+        (("calibrate", "five.npz"), "at least 30 samples, got 5"),
+        (("conform", "five.npz"), "at least 20 samples"),
+        (("calibrate", "whole.npz"), "logits must be float16, bfloat16, float32 or float64, got int64"),
+        (("calibrate", "vast.npz"), "to mask a class -1e9 will do"),
+        (("calibrate", "model.npz", "--method", "temperature", "--out", "text.txt/map"), "text.txt"),
+        (("conform", "model.npz", "--out", "text.txt/sets"), "text.txt"),
     ],
 )
-def test_mistakes_end_in_one_line(saved: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_mistakes_end_in_one_line(saved: Path, odd: None, arguments: tuple[str, ...], message: str) -> None:
     result = _invoke(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+    assert result.stderr.count("\n") == 1
     assert "Traceback" not in result.output
     assert not Path("calibrator.safetensors").exists()

@@ -18,6 +18,13 @@ def test_the_reliability_chart_shows_the_bins_that_hold_samples() -> None:
     assert "2 bins with samples" in chart.description
 
 
+def test_bins_without_weight_are_left_out() -> None:
+    probs = torch.tensor([[0.95, 0.05], [0.97, 0.03], [0.6, 0.4]])
+    weight = torch.tensor([1.0, 1.0, 0.0])
+    (row,) = bin_rows(reliability(torch.tensor([0, 1, 0]), probs=probs, weight=weight))
+    assert (row["count"], row["accuracy"]) == (2, 0.5)
+
+
 def test_a_null_adds_the_band_where_a_calibrated_model_would_lie() -> None:
     probs = torch.tensor([[0.95, 0.05], [0.97, 0.03], [0.6, 0.4]])
     diagram, null = reliability(torch.tensor([0, 1, 0]), probs=probs), null_calibration(probs=probs)

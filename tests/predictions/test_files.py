@@ -150,7 +150,7 @@ def _splits(*names: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("names", "split", "audited", "held_out"),
+    ("names", "split", "judged", "held_out"),
     [
         (("test",), None, "test", None),
         (("odd",), None, "odd", None),
@@ -162,19 +162,19 @@ def _splits(*names: str) -> dict[str, np.ndarray]:
     ],
 )
 def test_splits_are_chosen_and_the_choice_is_told(
-    npz: Callable[..., Path], names: tuple[str, ...], split: str | None, audited: str, held_out: str | None
+    npz: Callable[..., Path], names: tuple[str, ...], split: str | None, judged: str, held_out: str | None
 ) -> None:
     predictions = read_predictions(npz(**_splits(*names)), split=split)
-    assert predictions.source == f"{audited}_logits and {audited}_labels of model.npz"
-    assert len(predictions) == SAMPLES - names.index(audited)
+    assert predictions.source == f"{judged}_logits and {judged}_labels of model.npz"
+    assert len(predictions) == SAMPLES - names.index(judged)
     assert (predictions.held_out and predictions.held_out.source) == (
         held_out and f"{held_out}_logits and {held_out}_labels of model.npz"
     )
     notes = " ".join(predictions.notes)
-    assert (f"the split '{audited}' is audited" in notes or f"the split '{audited}' is in the file" in notes) == (
+    assert (f"the split '{judged}' is judged" in notes or f"the split '{judged}' is in the file" in notes) == (
         split is None
     )
-    assert all(repr(name) in notes for name in names if name != audited)
+    assert all(repr(name) in notes for name in names if name != judged)
 
 
 def test_arrays_without_a_split_come_before_those_with_one(npz: Callable[..., Path]) -> None:
@@ -184,7 +184,7 @@ def test_arrays_without_a_split_come_before_those_with_one(npz: Callable[..., Pa
     predictions = read_predictions(path)
     assert predictions.source == "logits and labels of model.npz"
     assert predictions.held_out.kind == "probs"
-    assert "arrays without a split in their names are audited" in predictions.notes[0]
+    assert "arrays without a split in their names are judged" in predictions.notes[0]
     assert len(read_predictions(path, split="test")) == 2
 
 

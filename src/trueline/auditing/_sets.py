@@ -34,10 +34,11 @@ def sets_of(
     if len(rows) > MOST:
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:MOST].sort().values
         rows, log_probs = rows[chosen], log_probs[chosen]
+    images = predictions.images
     few = replace(
         _in_memory(predictions, predictions.labels[rows], log_probs),
         groups=None if predictions.groups is None else predictions.groups[rows],
-        images=None if predictions.images is None else lambda places: predictions.images(rows[places]),  # type: ignore[misc]
+        images=None if images is None else lambda places: images(rows[places]),
         held_out=None if held_out is None else _in_memory(predictions, held_out.labels, held_out.log_probs),
     )
     found = conform(few, alpha=ALPHA)

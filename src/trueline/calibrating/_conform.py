@@ -9,16 +9,18 @@ from torch import Tensor
 
 from trueline.calibrating._conformed import Conformed, LargeSet, SetPoint
 from trueline.calibrating._conformed_words import conformed_verdict
+from trueline.calibrating._findings import SEEN, warned
+from trueline.calibrating._samples import Samples, notes_on_input, read_samples
 from trueline.calibrating._sets import SCORES, sets_named
 from trueline.conformal import evaluate_sets
-from trueline.contracts import ConformalClassifier, read_log_probs
+from trueline.contracts import ConformalClassifier
 from trueline.page import percent, png_uri
-from trueline.predictions import PredictionSet, rows_in_memory, sample_rows
+from trueline.predictions import PredictionSet
 
 FEWEST = 20  # samples below which neither a threshold nor its judgement says anything
 SHOWN = 24
+_NAMED = 12  # groups that are named in a note
 _ALPHAS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-_SEEN = 0.05  # share of fitted samples among the judged ones that cannot be chance
 
 Pictures = Callable[[Int64[Tensor, " K"]], UInt8[Tensor, "K channels H W"]]
 
@@ -66,11 +68,18 @@ def conform(
         True
     """
     kept = sets_named(method, alpha, conditional)
-    if kept.takes_groups and predictions.groups is None:
-        raise ValueError("thresholds by group need groups; give a file with a column or array 'groups'")
-    whole, notes = _read(predictions), list(predictions.notes)
-    if len(whole) < len(predictions):
-        notes.append(f"Every number is of {len(whole):,} samples drawn at random from {len(predictions):,}.")
+    given = [one for one in (predictions, predictions.held_out) if one is not None]
+    for one in given:
+        if kept.takes_groups and one.groups is None:
+            raise ValueError(
+                f"thresholds by group need groups, which {one.source} lack; give a file with a column 'group' or an "
+                "array 'groups'"
+            )
+    group_names = tuple(dict.fromkeys(name for one in given for name in one.group_names))
+    whole = read_samples(predictions, group_names)
+    notes = list(notes_on_input(predictions, whole))
+    if any(one.weight is not None for one in given):
+        notes.append("Weights are left aside: the promise is about samples that all count alike.")
     if predictions.held_out is None:
         order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
         middle = len(order) // 2
@@ -81,7 +90,7 @@ def conform(
             "judge; the thresholds that are kept come from all of them."
         )
     else:
-        every = fitting = _read(predictions.held_out)
+        every = fitting = read_samples(predictions.held_out, group_names)
         judged, fitted_on = whole, f"{len(every):,} other samples, {predictions.held_out.source}"
     if min(len(fitting), len(judged)) < FEWEST:
         raise ValueError(
@@ -91,18 +100,20 @@ def conform(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         kept.fit(every.labels, logits=every.log_probs, groups=every.groups if kept.takes_groups else None)
-    notes += dict.fromkeys(f"{_capital(str(warning.message))}." for warning in caught)
+    notes += warned(caught)
+    if kept.takes_groups:
+        notes += _notes_on_groups(every, judged, group_names)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a half may be too small where the whole is not; the sizes show it
-        trial = fitting.fit(kept.unfitted())
+        trial = _fit(kept.unfitted(), fitting)
         share = trial.share_seen(logits=judged.log_probs)
-        if share >= _SEEN:
+        if share >= SEEN:
             notes.append(
                 f"About {percent(share)} of the samples that gave the thresholds are among those that judge them, so "
                 "the coverage below promises nothing. Judge on other samples."
             )
-        sets = judged.sets(trial)
-        p_values = judged.p_values(trial)
+        sets = _sets(trial, judged)
+        p_values = trial.p_values(logits=judged.log_probs, groups=_groups(trial, judged), index=judged.rows)
         report = evaluate_sets(
             judged.labels,
             sets,
@@ -110,7 +121,7 @@ def conform(
             groups=judged.groups,
             calibration_samples=len(fitting) if conditional == "none" else None,
         )
-        others = [_point(name, alpha, judged, _sets_of(name, alpha, fitting, judged)) for name in SCORES]
+        others = [_point(name, alpha, judged, _sets(_fit(SCORES[name](alpha), fitting), judged)) for name in SCORES]
     curve = [_point(method, one, judged, p_values > one) for one in sorted({*_ALPHAS, alpha})]
     return Conformed(
         name=predictions.name,
@@ -126,52 +137,36 @@ def conform(
         others=tuple(others),
         largest=tuple(_largest(judged, sets, pictures or predictions.images)),
         class_names=predictions.class_names,
-        group_names=predictions.group_names if predictions.groups is not None else (),
-        verdict=conformed_verdict(report, conditional, predictions.class_names, predictions.group_names),
+        group_names=group_names if predictions.groups is not None else (),
+        verdict=conformed_verdict(report, conditional, predictions.class_names, group_names),
         notes=tuple(notes),
     )
 
 
-class _Part:
-    """Samples in memory, each with its row in the file."""
-
-    def __init__(
-        self, rows: Tensor, labels: Tensor, log_probs: Float[Tensor, "N C"], groups: Int64[Tensor, " N"] | None
-    ) -> None:
-        self.rows, self.labels, self.log_probs, self.groups = rows, labels, log_probs, groups
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def part(self, chosen: Int64[Tensor, " K"]) -> "_Part":
-        groups = None if self.groups is None else self.groups[chosen]
-        return _Part(self.rows[chosen], self.labels[chosen], self.log_probs[chosen], groups)
-
-    def fit(self, method: ConformalClassifier) -> ConformalClassifier:
-        groups = self.groups if method.takes_groups else None
-        return method.fit(self.labels, logits=self.log_probs, groups=groups, index=self.rows)
-
-    def sets(self, method: ConformalClassifier) -> Bool[Tensor, "N C"]:
-        groups = self.groups if method.takes_groups else None
-        return method.predict_set(logits=self.log_probs, groups=groups, index=self.rows)
-
-    def p_values(self, method: ConformalClassifier) -> Float[Tensor, "N C"]:
-        groups = self.groups if method.takes_groups else None
-        return method.p_values(logits=self.log_probs, groups=groups, index=self.rows)
+def _groups(method: ConformalClassifier, samples: Samples) -> Int64[Tensor, " N"] | None:
+    return samples.groups if method.takes_groups else None
 
 
-def _read(predictions: PredictionSet) -> _Part:
-    rows = rows_in_memory(len(predictions), predictions.num_classes)
-    log_probs = read_log_probs(**{predictions.kind: sample_rows(predictions, rows)})
-    groups = None if predictions.groups is None else predictions.groups[rows]
-    return _Part(rows, predictions.labels[rows], log_probs, groups)
+def _fit(method: ConformalClassifier, samples: Samples) -> ConformalClassifier:
+    return method.fit(samples.labels, logits=samples.log_probs, groups=_groups(method, samples), index=samples.rows)
 
 
-def _sets_of(name: str, alpha: float, fitting: _Part, judged: _Part) -> Bool[Tensor, "N C"]:
-    return judged.sets(fitting.fit(SCORES[name](alpha)))
+def _sets(method: ConformalClassifier, samples: Samples) -> Bool[Tensor, "N C"]:
+    return method.predict_set(logits=samples.log_probs, groups=_groups(method, samples), index=samples.rows)
 
 
-def _point(name: str, alpha: float, judged: _Part, sets: Bool[Tensor, "N C"]) -> SetPoint:
+def _notes_on_groups(every: Samples, judged: Samples, names: Sequence[str]) -> Iterator[str]:
+    assert every.groups is not None
+    assert judged.groups is not None
+    if list(names) != [str(number) for number in range(len(names))]:
+        order = ", ".join(f"{number} for {name}" for number, name in enumerate(names[:_NAMED]))
+        rest = ", ..." if names[_NAMED:] else ""
+        yield f"The thresholds that are kept know the groups by their numbers: {order}{rest}."
+    if unknown := [names[group] for group in sorted({*judged.groups.tolist()} - {*every.groups.tolist()})]:
+        yield f"No sample of group {', '.join(unknown[:_NAMED])} gave a threshold: such sets hold every class."
+
+
+def _point(name: str, alpha: float, judged: Samples, sets: Bool[Tensor, "N C"]) -> SetPoint:
     sizes = sets.sum(dim=1)
     return SetPoint(
         method=name,
@@ -182,7 +177,7 @@ def _point(name: str, alpha: float, judged: _Part, sets: Bool[Tensor, "N C"]) ->
     )
 
 
-def _largest(judged: _Part, sets: Bool[Tensor, "N C"], pictures: Pictures | None) -> Iterator[LargeSet]:
+def _largest(judged: Samples, sets: Bool[Tensor, "N C"], pictures: Pictures | None) -> Iterator[LargeSet]:
     sizes = sets.sum(dim=1)
     places = sizes.argsort(descending=True, stable=True)[:SHOWN].sort().values
     shown = _shown(pictures, judged.rows[places])
@@ -206,7 +201,3 @@ def _shown(pictures: Pictures | None, rows: Tensor) -> Sequence[str | None]:
 def _ranked(members: Bool[Tensor, " C"], log_probs: Float[Tensor, " C"]) -> tuple[int, ...]:
     order = log_probs.argsort(descending=True, stable=True)
     return tuple(order[members[order]].tolist())
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:].rstrip(".")

@@ -1,11 +1,11 @@
 """Prediction sets of a model, judged on samples that no threshold has seen, as numbers, sentences and one page."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from trueline.calibrating._findings import Findings
 from trueline.conformal import SetReport
-from trueline.contracts import ConformalClassifier, write_atomically
+from trueline.contracts import ConformalClassifier
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SetPoint:
 
 
 @dataclass(frozen=True, eq=False)
-class Conformed:
+class Conformed(Findings):
     """The result of :func:`conform`.
 
     Args:
@@ -104,34 +104,10 @@ class Conformed:
             "notes": list(self.notes),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write the fitted thresholds to one file that :func:`trueline.load` reads.
+    def _kept(self) -> ConformalClassifier:
+        return self.conformal
 
-        Args:
-            path: the file.
-
-        Returns:
-            The path.
-        """
-        return self.conformal.save(path)
-
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page: one HTML file that opens offline.
-
-        Args:
-            path: the file; replaced as a whole if it exists.
-
-        Returns:
-            The path.
-
-        Raises:
-            ImportError: if the ``report`` extra is not installed.
-        """
+    def _page(self) -> str:
         from trueline.calibrating._conformed_page import render  # which reads what this class holds
 
-        write_atomically(Path(path), render(self))
-        return Path(path)
-
-    def __str__(self) -> str:
-        """Return the verdict and the notes."""
-        return "\n\n".join([*self.verdict, *self.notes])
+        return render(self)

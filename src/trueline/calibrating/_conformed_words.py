@@ -56,7 +56,7 @@ def _judged(report: SetReport) -> str:
     if low <= found <= high:
         return f"that is what the promise leads one to expect ({band})"
     if found > high:
-        return f"more than chance explains ({band}), so sets could be smaller"
+        return f"more than chance explains ({band}), as where scores tie or these samples are easier to cover"
     return f"less than chance explains ({band}), so these samples and those of the thresholds are not alike"
 
 

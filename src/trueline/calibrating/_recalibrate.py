@@ -7,17 +7,19 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.calibrate import AutomaticCalibration
+from trueline.calibrating._findings import SEEN, warned
 from trueline.calibrating._maps import map_named
 from trueline.calibrating._recalibration import Recalibration
 from trueline.calibrating._recalibration_words import notes_on_change, recalibration_verdict
-from trueline.contracts import Calibrator, cross_fit, read_log_probs
+from trueline.calibrating._samples import Samples, notes_on_input, read_samples
+from trueline.contracts import Calibrator, cross_fit
 from trueline.measure import Evaluation, Evaluator
 from trueline.page import percent
-from trueline.predictions import PredictionSet, rows_in_memory, sample_rows
+from trueline.predictions import PredictionSet
 
 FOLDS = 5
+_LOWEST = -1e60  # nats; fits take squares
 FEWEST = 30  # samples below which a map says more about them than about the model
-_SEEN = 0.05  # share of fitted samples among the judged ones that cannot be chance
 
 
 def recalibrate(
@@ -55,39 +57,40 @@ def recalibrate(
         (0.2, 0.0)
     """
     make = map_named(method)
-    rows, log_probs = _log_probs(predictions)
-    labels, weight = predictions.labels[rows], None if predictions.weight is None else predictions.weight[rows]
-    held_out = predictions.held_out
-    fitted = len(rows) if held_out is None else len(held_out)
-    if fitted < FEWEST:
-        raise ValueError(f"a map is fitted to at least {FEWEST} samples, got {fitted}")
-    groups = None if predictions.groups is None else predictions.groups[rows]
-    before = _evaluate(labels, log_probs, weight, groups, predictions.group_names, bins)
+    held_out, names = predictions.held_out, predictions.group_names
+    judged = read_samples(predictions, names)
+    fitting = judged if held_out is None else read_samples(held_out, held_out.group_names)
+    counts = _class_counts(fitting, predictions.num_classes)
+    if (counted := int(counts.sum())) < FEWEST:
+        weighing = "" if fitting.weight is None else " of positive weight"
+        raise ValueError(f"a map is fitted to at least {FEWEST} samples, got {counted}{weighing}")
+    lowest = min(samples.log_probs.min().item() for samples in (judged, fitting))
+    if lowest < _LOWEST:
+        raise ValueError(
+            f"logits of one sample must lie within {-_LOWEST:g}, got {-lowest:g}; to mask a class -1e9 will do"
+        )
+    before = _evaluate(judged, judged.log_probs, names, bins)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if held_out is None:
-            calibrator = make().fit(labels, logits=log_probs, weight=weight)
-        else:
-            chosen, others = _log_probs(held_out)
-            own = None if held_out.weight is None else held_out.weight[chosen]
-            calibrator = make().fit(held_out.labels[chosen], logits=others, weight=own)
+        calibrator = make().fit(fitting.labels, logits=fitting.log_probs, weight=fitting.weight)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a part may be a hard case; what it leads to is in the judgement
         mapped = (
-            calibrator.transform(logits=log_probs)
+            calibrator.transform(logits=judged.log_probs)
             if held_out is not None
-            else cross_fit(make, labels, logits=log_probs, weight=weight, folds=folds)
+            else cross_fit(make, judged.labels, logits=judged.log_probs, weight=judged.weight, folds=folds)
         )
-    after = _evaluate(labels, mapped, weight, groups, predictions.group_names, bins)
+    after = _evaluate(judged, mapped, names, bins)
     change = after.minus(before)
     moved = before.outcomes.predictions != after.outcomes.predictions
     changed = (moved.double() @ before.outcomes.weights / before.outcomes.weights.sum()).item()
+    fitted = len(fitting)
     fitted_on = f"the {fitted:,} judged samples" if held_out is None else f"{fitted:,} other samples, {held_out.source}"
     notes = [
-        *predictions.notes,
-        *_sampled(predictions, rows),
-        *dict.fromkeys(f"{_capital(str(warning.message))}." for warning in caught),
-        *(() if held_out is None else _seen(calibrator, log_probs)),
+        *notes_on_input(predictions, judged),
+        *warned(caught),
+        *_absent(counts),
+        *(() if held_out is None else _seen(calibrator, judged.log_probs)),
         *notes_on_change(change, changed),
     ]
     return Recalibration(
@@ -109,42 +112,35 @@ def recalibrate(
     )
 
 
-def _log_probs(predictions: PredictionSet) -> tuple[Int64[Tensor, " K"], Float[Tensor, "K C"]]:
-    rows = rows_in_memory(len(predictions), predictions.num_classes)
-    return rows, read_log_probs(**{predictions.kind: sample_rows(predictions, rows)})
+def _class_counts(samples: Samples, classes: int) -> Int64[Tensor, " C"]:
+    counted = samples.labels if samples.weight is None else samples.labels[samples.weight > 0]
+    return counted.bincount(minlength=classes)
 
 
-def _evaluate(
-    labels: Int64[Tensor, " N"],
-    log_probs: Float[Tensor, "N C"],
-    weight: Float[Tensor, " N"] | None,
-    groups: Int64[Tensor, " N"] | None,
-    names: Sequence[str],
-    bins: int,
-) -> Evaluation:
+def _evaluate(samples: Samples, log_probs: Float[Tensor, "N C"], names: Sequence[str], bins: int) -> Evaluation:
     def measured(rows: Tensor | slice) -> Evaluator:
-        own = None if weight is None else weight[rows]
-        return Evaluator(log_probs.shape[1], bins=bins).add(labels[rows], logits=log_probs[rows], weight=own)
+        own = None if samples.weight is None else samples.weight[rows]
+        return Evaluator(log_probs.shape[1], bins=bins).add(samples.labels[rows], logits=log_probs[rows], weight=own)
 
-    apart = {}
+    groups, apart = samples.groups, {}
     if groups is not None:
-        apart = {name: measured(groups == g).result() for g, name in enumerate(names) if bool((groups == g).any())}
+        counted = groups if samples.weight is None else groups[samples.weight > 0]
+        apart = {name: measured(groups == g).result() for g, name in enumerate(names) if bool((counted == g).any())}
     return measured(slice(None)).result(groups=apart)
 
 
-def _sampled(predictions: PredictionSet, rows: Tensor) -> Iterator[str]:
-    if len(rows) < len(predictions):
-        yield f"Every number is of {len(rows):,} samples drawn at random from {len(predictions):,}."
+def _absent(counts: Int64[Tensor, " C"]) -> Iterator[str]:
+    if absent := int((counts == 0).sum()):
+        yield (
+            f"{absent:,} of {len(counts):,} classes {'has' if absent == 1 else 'have'} no sample among those that the "
+            "map was fitted to, so nothing supports the probability that it gives them."
+        )
 
 
 def _seen(calibrator: Calibrator, log_probs: Tensor) -> Iterator[str]:
     share = calibrator.share_seen(logits=log_probs)
-    if share >= _SEEN:
+    if share >= SEEN:
         yield (
             f"About {percent(share)} of the samples that the map was fitted to are among those it is judged on: what "
             "it gains is overstated. Judge it on other samples."
         )
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:].rstrip(".")

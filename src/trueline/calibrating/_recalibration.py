@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from trueline.calibrate import CalibratorChoice
-from trueline.contracts import Calibrator, write_atomically
+from trueline.calibrating._findings import Findings
+from trueline.contracts import Calibrator
 from trueline.measure import Evaluation, interval_row
 from trueline.numerics import Interval
 
@@ -14,7 +14,7 @@ JUDGED = ("accuracy", "log_loss", "brier", "ece", "ace", "ece_classwise", "confi
 
 
 @dataclass(frozen=True, eq=False)
-class Recalibration:
+class Recalibration(Findings):
     """The result of :func:`recalibrate`.
 
     Args:
@@ -69,34 +69,10 @@ class Recalibration:
             "notes": list(self.notes),
         }
 
-    def save(self, path: str | Path) -> Path:
-        """Write the fitted map to one file that :func:`trueline.load` reads.
+    def _kept(self) -> Calibrator:
+        return self.calibrator
 
-        Args:
-            path: the file.
-
-        Returns:
-            The path.
-        """
-        return self.calibrator.save(path)
-
-    def write_html(self, path: str | Path) -> Path:
-        """Write the page: one HTML file that opens offline.
-
-        Args:
-            path: the file; replaced as a whole if it exists.
-
-        Returns:
-            The path.
-
-        Raises:
-            ImportError: if the ``report`` extra is not installed.
-        """
+    def _page(self) -> str:
         from trueline.calibrating._recalibration_page import render  # which reads what this class holds
 
-        write_atomically(Path(path), render(self))
-        return Path(path)
-
-    def __str__(self) -> str:
-        """Return the verdict and the notes."""
-        return "\n\n".join([*self.verdict, *self.notes])
+        return render(self)

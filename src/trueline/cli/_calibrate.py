@@ -1,15 +1,18 @@
 """``trueline calibrate``: a map that makes saved probabilities honest, and a page that says what it changes."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trueline.cli._exit import plain_errors
-from trueline.cli._held_out import default_file, with_held_out
+from trueline.cli._fitted import AsJson, Name, Predictions, Split, default_file, keep, with_held_out
 
 if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
     from trueline.calibrating import Recalibration
 
 
@@ -20,10 +23,7 @@ def _complete_map(incomplete: str) -> list[str]:
 
 
 def calibrate(
-    predictions: Annotated[
-        Path,
-        typer.Argument(help="Logits or probabilities with labels: .npz, .safetensors, .csv, .parquet or a run folder."),
-    ],
+    predictions: Predictions,
     method: Annotated[
         str, typer.Option(help="'auto' chooses; or a map such as temperature.", autocompletion=_complete_map)
     ] = "auto",
@@ -32,29 +32,28 @@ def calibrate(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The fitted map; calibrator.safetensors by default.")] = None,
     page: Annotated[Path | None, typer.Option(help="The page; calibration.html beside the map by default.")] = None,
-    split: Annotated[str | None, typer.Option(help="Which split of files that hold several, such as test.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the page calls the model; else its file.")] = None,
-    bins: Annotated[int, typer.Option(min=1, help="Bins of the binned measures.")] = 15,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every number; a page only with --page.")] = False,
+    split: Split = None,
+    name: Name = None,
+    bins: Annotated[int, typer.Option(min=1, max=1000, help="Bins of the binned measures.")] = 15,
+    as_json: AsJson = False,
 ) -> None:
     """Fit a map that makes probabilities honest, and judge it on samples it was not fitted to."""
     from trueline.calibrating import CALIBRATOR, recalibrate
 
     with plain_errors():
         found = recalibrate(with_held_out(predictions, held_out, split, name), method=method, bins=bins)
-        file = found.save(out or default_file(predictions, CALIBRATOR))
-        written = page or (None if as_json else file.with_name("calibration.html"))
-        if written is not None:
-            found.write_html(written)
-    if as_json:
-        typer.echo(json.dumps({**found.to_dict(), "file": str(file)}, indent=2, allow_nan=False))
-    else:
-        _print(found)
-        typer.echo(f"map written to {file}, page to {written}")
+    keep(
+        found,
+        _shown(found),
+        what="map",
+        out=out or default_file(predictions, CALIBRATOR),
+        page=page,
+        page_name="calibration.html",
+        as_json=as_json,
+    )
 
 
-def _print(found: "Recalibration") -> None:
-    from rich.console import Console
+def _shown(found: "Recalibration") -> "Iterator[Table | Text]":
     from rich.table import Table
     from rich.text import Text
 
@@ -62,12 +61,6 @@ def _print(found: "Recalibration") -> None:
     from trueline.measure import MEASURES
     from trueline.page import nats, points, span
 
-    console = Console()
-    if not console.is_terminal:
-        console.width = 240  # a file has no edge to fold at
-    for paragraph in found.verdict:
-        console.print(Text(paragraph), soft_wrap=not console.is_terminal)
-        console.print()
     table = Table(title=f"{found.before.samples:,} samples, 95 % intervals", show_edge=False)
     table.add_column("measure")
     for heading in ("as given", "recalibrated", "difference"):
@@ -85,10 +78,6 @@ def _print(found: "Recalibration") -> None:
             noise = "" if change.excludes_zero else "  within noise"
             said = f"{text(change.value)}  [{span(change, unit)}]{noise}"
         table.add_row(Text(f"{facts.title} ({'%' if unit == 'points' else facts.unit})"), *values, Text(said))
-    console.print(table)
-    console.print()
+    yield table
     if found.choice is not None:
-        console.print(Text(str(found.choice)), soft_wrap=not console.is_terminal)
-        console.print()
-    for note in found.notes:
-        console.print(Text(f"note: {note}"), soft_wrap=not console.is_terminal)
+        yield Text(str(found.choice))

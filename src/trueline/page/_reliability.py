@@ -75,7 +75,7 @@ def reliability_charts(
 
 
 def bin_rows(diagram: Reliability, null: NullCalibration | None = None) -> list[dict[str, Any]]:
-    """Return the bins that hold samples, one dictionary each.
+    """Return the bins that hold samples of positive weight, one dictionary each.
 
     Args:
         diagram: the bin table.
@@ -89,4 +89,4 @@ def bin_rows(diagram: Reliability, null: NullCalibration | None = None) -> list[
     if null is not None:
         columns |= {"null_low": null.accuracy_low.tolist(), "null_high": null.accuracy_high.tolist()}
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return [row for row in rows if row["count"]]
+    return [row for row in rows if row["confidence"] is not None]

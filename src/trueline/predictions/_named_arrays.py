@@ -44,7 +44,7 @@ def read_named_arrays(
         class_names: C names shared by all splits, or None.
         name: what a reader calls the model.
         file: name of the file, for the source.
-        split: the split to audit; None for the arrays without a split, for ``test``, or for the only one there is.
+        split: the split to read; None for the arrays without a split, for ``test``, or for the only one there is.
         labelled: whether there must be labels; without them all are 0.
 
     Returns:
@@ -62,7 +62,7 @@ def read_named_arrays(
     if split is None and (chosen or rest):
         which = f"the split {chosen!r} is" if chosen else "the arrays without a split in their names are"
         notes.append(
-            f"Of the {len(splits)} splits in the file, {which} audited." if rest else f"Only {which} in the file."
+            f"Of the {len(splits)} splits in the file, {which} judged." if rest else f"Only {which} in the file."
         )
     if held is not None:
         notes.append(f"The split {held!r} of the same file serves as held-out samples.")
