@@ -1,13 +1,13 @@
 """Small runs on the digits that take a fraction of a second."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from trueline.train import RunConfig, RunFolder, with_overrides
+from trueline.train import RunConfig, RunFolder, train, with_overrides
 from trueline.train._checkpoint import read_checkpoint
 
 STEPS_PER_EPOCH = 5
@@ -49,6 +49,27 @@ def change(config: RunConfig, *overrides: str) -> RunConfig:
     return with_overrides(config, overrides)
 
 
+def train_and_die(
+    config: RunConfig, folder: Path, owner: type, name: str, when: Callable[..., bool], *, done: bool
+) -> RunFolder:
+    """Train up to the call of ``owner.name`` that ``when`` is true of, and die before it or with it done."""
+    call = getattr(owner, name)
+
+    def dying(*arguments: Any) -> None:
+        if done:
+            call(*arguments)
+        if when(*arguments):
+            raise SystemExit
+        if not done:
+            call(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, dying)
+        with pytest.raises(SystemExit):
+            train(config, folder, progress=False)
+    return RunFolder(folder)
+
+
 def assert_same_result(first: RunFolder, second: RunFolder) -> None:
     """Everything two runs leave behind is equal to the bit, apart from the time they took."""
     for path in ("last_checkpoint", "best_checkpoint"):
@@ -66,6 +87,13 @@ def assert_same_result(first: RunFolder, second: RunFolder) -> None:
     for name in ("predictions.safetensors", "beliefs.safetensors", "config.toml"):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
     assert first.calibration() == second.calibration()
+    assert list(first.snapshots()) == list(second.snapshots())
+    for epoch, path in first.snapshots().items():
+        assert path.read_bytes() == second.snapshot(epoch).read_bytes(), f"weights after epoch {epoch}"
+    for split in ("calibration", "test"):
+        logits, others = first.epoch_logits(split), second.epoch_logits(split)
+        assert list(logits) == list(others)
+        assert all(torch.equal(logits[epoch], others[epoch]) for epoch in logits), f"{split} logits of an epoch"
 
 
 def leftovers(folder: Path) -> list[Path]:

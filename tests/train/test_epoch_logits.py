@@ -7,10 +7,10 @@ import torch
 
 from trueline.conformal import LAC, ConformalEarlyStopping
 from trueline.train import RunConfig, RunFolder, train
-from trueline.train import _saver as saver
+from trueline.train._saver import Saver
 from trueline.train._session import Session
 
-from .conftest import STEPS_PER_EPOCH, assert_same_result, change, leftovers
+from .conftest import STEPS_PER_EPOCH, assert_same_result, change, leftovers, train_and_die
 
 
 @pytest.fixture
@@ -52,45 +52,24 @@ def test_every_second_epoch(kept: RunConfig, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH + 3])
-def test_a_resumed_run_has_the_same_logits(
-    kept: RunConfig, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_has_the_same_logits(kept: RunConfig, step: int, tmp_path: Path) -> None:
     kept = change(kept, "training.checkpoint_every=2")
     whole = train(kept, tmp_path / "whole", progress=False)
-    begin = Session.begin_step
-
-    def die(session: Session, done: int) -> None:
-        if done == step:
-            raise SystemExit
-        begin(session, done)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "begin_step", die)
-        with pytest.raises(SystemExit):
-            train(kept, tmp_path / "killed", progress=False)
-    _assert_same(whole, train(kept, tmp_path / "killed", resume=True, progress=False))
+    killed = train_and_die(kept, tmp_path / "killed", Session, "begin_step", lambda _, now: now == step, done=False)
+    assert_same_result(whole, train(kept, killed.path, resume=True, progress=False))
 
 
 def test_a_kill_between_the_logits_of_an_epoch_and_its_checkpoint_changes_nothing(
-    kept: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: RunConfig, tmp_path: Path
 ) -> None:
     whole = train(kept, tmp_path / "whole", progress=False)
-    keep = saver.Saver.keep_predictions
-
-    def die(self: saver.Saver) -> None:
-        keep(self)
-        if self._position.epoch == 2:
-            raise SystemExit
-
-    killed = RunFolder(tmp_path / "killed")
-    with monkeypatch.context() as patch:
-        patch.setattr(saver.Saver, "keep_predictions", die)
-        with pytest.raises(SystemExit):
-            train(kept, killed.path, progress=False)
+    killed = train_and_die(
+        kept, tmp_path / "killed", Saver, "keep_predictions", lambda saver: saver._position.epoch == 2, done=True
+    )
     assert list(killed.epoch_logits("test")) == [1, 2]
     killed.rewind(1, STEPS_PER_EPOCH)
     assert list(killed.epoch_logits("test")) == [1]
-    _assert_same(whole, train(kept, killed.path, resume=True, progress=False))
+    assert_same_result(whole, train(kept, killed.path, resume=True, progress=False))
 
 
 def test_a_run_gives_conformal_sets_after_early_stopping(kept: RunConfig, tmp_path: Path) -> None:
@@ -109,11 +88,3 @@ def test_what_cannot_be_kept_is_refused(kept: RunConfig, tmp_path: Path) -> None
         change(kept, "training.predictions_every=0")
     with pytest.raises(ValueError, match="'calibration' and 'test', got 'train'"):
         RunFolder(tmp_path).epoch_logits("train")
-
-
-def _assert_same(first: RunFolder, second: RunFolder) -> None:
-    assert_same_result(first, second)
-    for split in ("calibration", "test"):
-        logits, others = first.epoch_logits(split), second.epoch_logits(split)
-        assert list(logits) == list(others)
-        assert all(torch.equal(logits[epoch], others[epoch]) for epoch in logits)

@@ -8,11 +8,11 @@ import torch
 from pydantic import ValidationError
 
 from trueline.train import NonFiniteLossError, RunConfig, RunFolder, load_model, train
-from trueline.train import _saver as saver
 from trueline.train._checkpoint import read_checkpoint
+from trueline.train._saver import Saver
 from trueline.train._session import Session
 
-from .conftest import STEPS_PER_EPOCH, assert_same_result, change, leftovers
+from .conftest import STEPS_PER_EPOCH, assert_same_result, change, leftovers, train_and_die
 
 
 @pytest.fixture
@@ -74,45 +74,24 @@ def test_it_holds_weights_and_buffers_and_no_state_of_training(kept: RunConfig, 
 
 
 @pytest.mark.parametrize("step", [0, 1, STEPS_PER_EPOCH, STEPS_PER_EPOCH + 3, 2 * STEPS_PER_EPOCH])
-def test_a_resumed_run_has_the_same_files(
-    kept: RunConfig, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_has_the_same_files(kept: RunConfig, step: int, tmp_path: Path) -> None:
     kept = change(kept, "training.checkpoint_every=2")
     whole = train(kept, tmp_path / "whole", progress=False)
-    begin = Session.begin_step
-
-    def die(session: Session, done: int) -> None:
-        if done == step:
-            raise SystemExit
-        begin(session, done)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Session, "begin_step", die)
-        with pytest.raises(SystemExit):
-            train(kept, tmp_path / "killed", progress=False)
-    _assert_same_files(whole, train(kept, tmp_path / "killed", resume=True, progress=False))
+    killed = train_and_die(kept, tmp_path / "killed", Session, "begin_step", lambda _, now: now == step, done=False)
+    assert_same_result(whole, train(kept, killed.path, resume=True, progress=False))
 
 
 def test_a_kill_between_the_weights_of_an_epoch_and_its_checkpoint_changes_nothing(
-    kept: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: RunConfig, tmp_path: Path
 ) -> None:
     whole = train(kept, tmp_path / "whole", progress=False)
-    keep = saver.Saver.keep_snapshot
-
-    def die(self: saver.Saver) -> None:
-        keep(self)
-        if self._position.epoch == 1:
-            raise SystemExit
-
-    killed = RunFolder(tmp_path / "killed")
-    with monkeypatch.context() as patch:
-        patch.setattr(saver.Saver, "keep_snapshot", die)
-        with pytest.raises(SystemExit):
-            train(kept, killed.path, progress=False)
+    killed = train_and_die(
+        kept, tmp_path / "killed", Saver, "keep_snapshot", lambda saver: saver._position.epoch == 1, done=True
+    )
     assert list(killed.snapshots()) == [0, 1]
     killed.rewind(0, 0)
     assert list(killed.snapshots()) == [0]
-    _assert_same_files(whole, train(kept, killed.path, resume=True, progress=False))
+    assert_same_result(whole, train(kept, killed.path, resume=True, progress=False))
 
 
 def test_an_unfinished_run_gives_the_epochs_it_has(kept: RunConfig, tmp_path: Path) -> None:
@@ -151,10 +130,3 @@ def _assert_same_weights(first: torch.nn.Module, second: torch.nn.Module) -> Non
     assert state.keys() == other.keys()
     for name in state:
         assert torch.equal(state[name], other[name]), name
-
-
-def _assert_same_files(first: RunFolder, second: RunFolder) -> None:
-    assert_same_result(first, second)
-    assert list(first.snapshots()) == list(second.snapshots())
-    for epoch, path in first.snapshots().items():
-        assert path.read_bytes() == second.snapshot(epoch).read_bytes(), f"epoch {epoch}"
