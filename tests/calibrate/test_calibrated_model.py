@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from trueline.calibrate import CalibratedModel, TemperatureScaling
+from trueline.calibrate import CalibratedModel, TemperatureScaling, VectorScaling
 
 
-def _fitted(classes: int = 3) -> TemperatureScaling:
-    return TemperatureScaling().load_state({"num_classes_": classes, "temperature_": 1.7, "kept_": [1.0, 2.0]})
+def _fitted(classes: int = 3) -> VectorScaling:
+    slope, intercept = [0.5, 1.5, 1.0][:classes], [0.0, 0.3, -0.2][:classes]
+    return VectorScaling().load_state({"num_classes_": classes, "slope_": slope, "intercept_": intercept})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -57,15 +58,15 @@ def test_onnx_runs_it(generator: torch.Generator, tmp_path: Path) -> None:
 
 def test_the_map_moves_with_the_module_and_stays_in_double_precision() -> None:
     module = CalibratedModel(nn.Linear(5, 3), _fitted()).half()
-    assert module.calibrator.kept_.dtype == torch.float64
-    assert module.to("meta").calibrator.kept_.device.type == "meta"
+    assert module.calibrator.slope_.dtype == torch.float64
+    assert module.to("meta").calibrator.slope_.device.type == "meta"
 
 
 def test_the_calibrator_is_a_copy_and_the_state_is_the_models() -> None:
     calibrator = _fitted()
     module = CalibratedModel(nn.Linear(5, 3), calibrator)
-    calibrator.temperature_ = 9.0
-    assert module.calibrator.temperature_ == 1.7
+    calibrator.slope_ += 9.0
+    assert module.calibrator.slope_.tolist() == [0.5, 1.5, 1.0]
     assert list(module.state_dict()) == ["model.weight", "model.bias"]
 
 

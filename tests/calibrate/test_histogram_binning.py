@@ -90,7 +90,7 @@ def test_impossible_options_are_refused() -> None:
     with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         HistogramBinning(bins=0)
     with pytest.raises((ValueError, TypeError)):
-        HistogramBinning(binning="quantile")  # type: ignore[arg-type]
+        HistogramBinning(binning="quantile")
     with pytest.raises(ValueError, match="laplace"):
         HistogramBinning(laplace=-1)
 

@@ -55,7 +55,7 @@ def test_impossible_options_are_refused() -> None:
     with pytest.raises(ValueError, match="c must lie in"):
         LaplaceMix(Identity(), c=1.5)
     with pytest.raises(TypeError):
-        LaplaceMix(Identity)  # type: ignore[arg-type]
+        LaplaceMix(Identity)
 
 
 def test_samples_that_weigh_nothing_leave_the_uniform_distribution() -> None:

@@ -107,6 +107,8 @@ def test_bad_input_is_refused(kind, generator: torch.Generator) -> None:
         kind().transform(probs=probs)
     with pytest.raises(ValueError, match="was fitted to 4 classes, got predictions of 3"):
         kind().fit(probs=probs[:1]).transform(logits=probs[:, :3])
+    with pytest.raises(ValueError, match=r"learned is not; call .to\('cpu'\) first"):
+        kind().fit(probs=probs[:1]).to("meta").transform(probs=probs)
     with pytest.raises(ValueError, match="must sum to 1"):
         kind().fit(probs=probs[:1] / 2)
     with pytest.raises((ValueError, TypeError)):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from oracles import multicalibration as oracle
@@ -68,8 +69,21 @@ def test_the_slow_twin_agrees(generator: torch.Generator, rounds: int) -> None:
     assert theirs.fit(x, y, start=start).predict(x, start=start).tolist() == pytest.approx(expected, abs=1e-9)
 
 
+class _OfArrays(LinearRegression):
+    """Takes nothing but NumPy arrays."""
+
+    def fit(self, inputs, targets):
+        assert isinstance(inputs, np.ndarray)
+        assert isinstance(targets, np.ndarray)
+        return super().fit(inputs, targets)
+
+    def predict(self, inputs):
+        assert isinstance(inputs, np.ndarray)
+        return super().predict(inputs)
+
+
 @pytest.mark.parametrize(
-    "regressor", [LeastSquares(), LinearRegression(), lambda: LinearRegression()], ids=["ours", "copied", "made"]
+    "regressor", [LeastSquares(), _OfArrays(), lambda: _OfArrays()], ids=["ours", "copied", "made"]
 )
 def test_any_regressor_will_do(generator: torch.Generator, regressor: object) -> None:
     x, y = _draw(generator)

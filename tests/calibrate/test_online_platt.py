@@ -159,7 +159,8 @@ def test_one_label_forever_is_learned(make) -> None:
 def test_equal_weights_make_beta_scaling_platt_scaling() -> None:
     """ln f - (-(-ln(1 - f))): the two features add up to the log-odds, so a = b is a slope on them."""
     beta = OnlineBeta()
-    beta.load_state({"theta_": torch.tensor([0.7, 0.7, -0.3]), "matrix_": torch.eye(3), "inverse_": torch.eye(3)})
+    eye = torch.eye(3)
+    beta.load_state({"steps_": 1, "theta_": torch.tensor([0.7, 0.7, -0.3]), "matrix_": eye, "inverse_": eye})
     scores = torch.linspace(-11, 11, 9, dtype=torch.float64)
     assert torch.allclose(beta.predict(logits=scores), torch.sigmoid(0.7 * scores - 0.3), atol=1e-7)
 

@@ -89,7 +89,7 @@ def test_impossible_options_are_refused() -> None:
     with pytest.raises(ValueError, match="knots must be at least 4, got 3"):
         SplineCalibration(knots=3, runout="cubic")
     with pytest.raises((ValueError, TypeError)):
-        SplineCalibration(runout="clamped")  # type: ignore[arg-type]
+        SplineCalibration(runout="clamped")
     with pytest.raises(ValueError, match="laplace"):
         SplineCalibration(laplace=math.nan)
 

@@ -1,5 +1,7 @@
 """A model with its thresholds in one module: equal to predict_set, exported, moved and saved like any module."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -51,6 +53,9 @@ def test_they_give_what_predict_set_gives_also_when_exported() -> None:
     for name, *sets in zip(METHODS, expected, modules(logits, index), exported(logits, index), strict=True):
         assert torch.equal(sets[0], sets[1]), name
         assert torch.equal(sets[0], sets[2]), name
+    tied = torch.where(torch.arange(200)[:, None] % 2 == 0, logits.round(), torch.nan)
+    for name, *sets in zip(METHODS, modules(tied, index), exported(tied, index), strict=True):
+        assert torch.equal(sets[0], sets[1]), name
     for module, method in zip(modules.each, methods, strict=True):
         assert torch.equal(module(logits), method.predict_set(logits=logits))
 
@@ -77,6 +82,32 @@ def test_two_classes_may_be_one_number(shape: tuple[int, ...]) -> None:
     odds = (logits[:, 1] - logits[:, 0]).reshape(shape)
     method = LAC(0.1).fit(labels, logits=odds)
     assert torch.equal(ConformalModel(None, method)(odds), method.predict_set(logits=odds))
+
+
+class _AllAndOneOutput(_All):
+    """And a model with a single output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        labels, logits = _data(classes=2)
+        self.one = ConformalModel(None, LAC(0.1).fit(labels, logits=logits[:, 1:] - logits[:, :1]))
+
+    def forward(self, inputs: Tensor, index: Tensor) -> list[Tensor]:
+        return [*super().forward(inputs, index), self.one(inputs[:, :1])]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # the exporter's own
+def test_onnx_runs_them(tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    module, (_, logits), index, path = _AllAndOneOutput().eval(), _data(40), torch.arange(40) + 7, tmp_path / "it.onnx"
+    logits[::4] = logits[::4].round()  # ties
+    torch.onnx.export(module, (logits, index), path, dynamo=True, verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    found = session.run(None, {"inputs": logits.numpy(), "index": index.numpy()})
+    for sets, expected in zip(found, module(logits, index), strict=True):
+        assert torch.equal(torch.from_numpy(sets), expected)
+        assert 0 < expected.double().mean() < 1
 
 
 def test_thresholds_move_with_the_module_and_are_a_copy() -> None:

@@ -47,9 +47,10 @@ def test_a_fit_that_fails_half_way_leaves_the_object_as_it_was() -> None:
 
 
 def test_lists_in_a_state_become_tensors() -> None:
-    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]})
-    assert scaling.offsets_.dtype == torch.float64
-    assert scaling.state() == {"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]}
+    state = {"num_classes_": 2, "slope_": [2.0, 1.0], "intercept_": [0.5, 1.5]}
+    scaling = VectorScaling().load_state(state)
+    assert scaling.slope_.dtype == torch.float64
+    assert scaling.state() == state
 
 
 def test_results_are_differentiable_in_the_logits() -> None:
@@ -60,7 +61,8 @@ def test_results_are_differentiable_in_the_logits() -> None:
 
 
 def test_a_fit_drops_learned_values_it_does_not_learn() -> None:
-    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0, "offsets_": [0.5, 1.5]})
+    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 2.0})
+    scaling.offsets_ = torch.tensor([0.5, 1.5])
     scaling.fit(torch.tensor([0, 1]), logits=torch.zeros(2, 2))
     assert scaling.state() == {"num_classes_": 2, "temperature_": 1.0}
 

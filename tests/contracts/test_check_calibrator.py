@@ -1,7 +1,6 @@
 """The battery of calibrators passes the honest and names the promise that each broken one breaks."""
 
 import copy
-import time
 
 import pytest
 import torch
@@ -15,6 +14,8 @@ class _MixesInFrequencies(Calibrator):
 
     preserves_ranking = False
     lowers_log_loss = True
+    frequencies_: torch.Tensor
+    part_: float
 
     def n_parameters(self, num_classes):
         return num_classes + 1
@@ -61,6 +62,14 @@ class _ReturnsDouble(TemperatureScaling):
 
 
 class _LearnsMoreThanItSays(TemperatureScaling):
+    extra_: torch.Tensor
+
+    def _fit(self, log_probs, labels, weight):
+        super()._fit(log_probs, labels, weight)
+        self.extra_ = torch.zeros(3)
+
+
+class _DoesNotDeclareWhatItLearns(TemperatureScaling):
     def _fit(self, log_probs, labels, weight):
         super()._fit(log_probs, labels, weight)
         self.extra_ = torch.zeros(3)
@@ -125,6 +134,11 @@ class _KeepsItsSecret(TemperatureScaling):
         return (log_probs * getattr(self, "secret", 1.0)).log_softmax(dim=1)
 
 
+class _LooksAtValues(TemperatureScaling):
+    def _map(self, log_probs):
+        return super()._map(log_probs if log_probs.min() < 0 else 2 * log_probs)
+
+
 class _CannotTakeOneClass(TemperatureScaling):
     def _fit(self, log_probs, labels, weight):
         super()._fit(log_probs, labels, weight)
@@ -151,6 +165,7 @@ BROKEN = {
     _WritesToItsInput: "must be left as they were",
     _ForgetsToNormalise: "rows of predict_proba must sum to 1",
     _ReturnsDouble: "must have the input's dtype",
+    _DoesNotDeclareWhatItLearns: "holds unknown extra_; it must hold each value that the class declares",
     _LearnsMoreThanItSays: "n_parameters promises at most 1",
     _ClaimsToPreserveRanking: "preserves_ranking is True, but",
     _NoticesConstants: "adding a constant to a row",
@@ -161,6 +176,7 @@ BROKEN = {
     _LooksAtTheBatch: "must not depend on the other rows",
     _MakesItWorse: "log loss of the fitted samples must not get worse",
     _KeepsItsSecret: "must survive JSON",
+    _LooksAtValues: r"_LooksAtValues\._map must be exportable",
     _CannotTakeOneClass: "labels of one class only must still give finite",
     _AcceptsAnything: "fit with a negative weight must raise ValueError",
     _DrawsFromTheGlobalState: "random state must be left",
@@ -168,10 +184,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("honest", [TemperatureScaling, _MixesInFrequencies])
-def test_honest_calibrators_pass_quickly(honest: type[Calibrator]) -> None:
-    start = time.perf_counter()
+def test_honest_calibrators_pass(honest: type[Calibrator]) -> None:
     assert check_calibrator(honest) is None
-    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=lambda broken: broken.__name__)

@@ -8,7 +8,7 @@ import torch
 
 from trueline.conformal import APS, LAC, ClassConditional, GroupConditional, SplitConformal
 from trueline.contracts import check_conformal
-from trueline.contracts._check_conformal import _total_covered
+from trueline.contracts._battery import covered_law
 
 
 class _SetsInTheConstructor(LAC):
@@ -245,4 +245,4 @@ def test_a_broken_wrapper_is_named() -> None:
 
 def test_the_law_of_all_repeats_is_exact_for_two() -> None:
     """With n = 1 and alpha = 0.5 one repeat of 2 samples covers 0, 1 or 2 of them alike; two repeats are a triangle."""
-    assert _total_covered(1, 0.5, 2, 2).tolist() == pytest.approx([1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9])
+    assert covered_law(1, 1, 2, 2).tolist() == pytest.approx([1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9])

@@ -15,6 +15,7 @@ class _FromScratch(ConformalRegressor):
     """Shares no code with ours: thresholds by sorting Python numbers."""
 
     needs = ("mean",)
+    scores_: list[float]
 
     def _fit(self, y, mean):
         self.scores_ = sorted((y - mean).abs().tolist())

@@ -1,6 +1,5 @@
 """The battery of measures passes the honest and names the promise that each broken one breaks."""
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -187,10 +186,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("honest", [accuracy, log_loss, calibration_error, _mean_brier])
-def test_honest_measures_pass_quickly(honest: Callable[..., torch.Tensor]) -> None:
-    start = time.perf_counter()
+def test_honest_measures_pass(honest: Callable[..., torch.Tensor]) -> None:
     assert check_measure(honest) is None
-    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.filterwarnings("ignore:std")

@@ -45,6 +45,13 @@ def test_a_row_is_mapped_by_the_other_folds(folds: int) -> None:
         assert all(torch.equal(fitted_on[row], fitted_on[other]) for other in own)
 
 
+def test_samples_of_weight_zero_fill_up_the_folds() -> None:
+    weight = torch.tensor([1.0, 0, 1, 0, 1, 1, 0])
+    mapped = cross_fit(_Frequencies, torch.arange(7), logits=torch.zeros(7, 7), weight=weight, folds=2)
+    _, sizes = mapped.unique(dim=0, return_counts=True)
+    assert sizes.sort().values.tolist() == [3, 4]
+
+
 def test_leaving_one_out_equals_the_loop(generator: torch.Generator) -> None:
     labels, logits = _problem(generator, samples=12)
     log_probs = cross_fit(TemperatureScaling, labels, logits=logits, folds=12)

@@ -1,18 +1,29 @@
 """What fittable objects share: options, copies, states, files and devices."""
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import trueline
-from trueline.calibrate import CausalIsotonic, LeastSquares, LevelSetBoosting, TemperatureScaling
+from trueline.calibrate import CausalIsotonic, LeastSquares, LevelSetBoosting, TemperatureScaling, VectorScaling
 from trueline.contracts import Fittable, load
 
 
 class _Learner(Fittable):
+    number_: float
+    count_: int
+    table_: dict[str, Any]
+    index_: torch.Tensor
+    mask_: torch.Tensor
+    inner_: TemperatureScaling
+    limits_: torch.Tensor
+
     def __init__(self, rate=0.5, names=("a", "b"), inner=None, start=None):
         self.rate, self.names, self.inner, self.start = rate, names, inner, start
 
@@ -23,6 +34,7 @@ class _Learner(Fittable):
         self.index_ = torch.tensor([3, 1])
         self.mask_ = torch.tensor([True, False])
         self.inner_ = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7})
+        self.limits_ = torch.tensor([0.5, math.inf], dtype=torch.float64)
         return self
 
 
@@ -72,6 +84,35 @@ def test_a_file_keeps_options_and_learned_values_to_the_bit(tmp_path: Path) -> N
     assert again.read_bytes() == path.read_bytes()
 
 
+class _Bounds(Fittable):
+    low_: float
+    high_: float
+    none_: float
+    rows_: list[dict[str, Any]]
+    each_: torch.Tensor
+
+    def __init__(self, ends=(0.0, 1.0)):
+        self.ends = ends
+
+
+def test_a_file_is_valid_json_where_numbers_are_not_finite(tmp_path: Path) -> None:
+    bounds = _Bounds((-math.inf, math.inf))
+    bounds.low_, bounds.high_, bounds.none_ = -math.inf, math.inf, math.nan
+    bounds.rows_ = [{"losses": [0.5, math.inf, 1], "sizes": [3, 4]}]
+    bounds.each_ = torch.tensor([-math.inf, math.inf, 1e308], dtype=torch.float64)
+    path = bounds.save(tmp_path / "bounds")
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    with safe_open(path, "pt") as file:
+        json.loads(file.metadata()["trueline"], parse_constant=refuse)
+    read = load(path, known=[_Bounds])
+    assert math.isnan(read.none_)
+    bounds.none_ = read.none_ = 0.0
+    assert _same(read, bounds)
+
+
 def test_one_call_at_the_top_reads_any_fitted_object(tmp_path: Path) -> None:
     labels, logits = torch.tensor([0, 1, 1, 0]), torch.tensor([-2.0, 4.0, 3.0, 1.0])
     scaling = TemperatureScaling().fit(labels, logits=logits)
@@ -102,6 +143,39 @@ def test_a_file_cannot_name_anything_but_a_fittable_class(tmp_path: Path, name: 
         load(tmp_path / "file")
 
 
+GOOD = {"num_classes_": 2, "temperature_": 1.7}
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({}, "lacks num_classes_, temperature_;"),
+        ({"num_classes_": 2}, "lacks temperature_;"),
+        ({**GOOD, "slope_": 1.0, "alpha": 0.1}, "holds unknown alpha, slope_;"),
+        ({"num_classes_": 2, "slope_": 1.0}, "lacks temperature_ and holds unknown slope_;"),
+    ],
+)
+def test_a_state_holds_what_the_class_learns_and_nothing_else(tmp_path: Path, state: Any, said: str) -> None:
+    scaling = TemperatureScaling().load_state(GOOD)
+    with pytest.raises(ValueError, match=f"this state of a TemperatureScaling {said} it must hold each value"):
+        scaling.load_state(state)
+    assert scaling.state() == GOOD
+    if state:
+        header = json.dumps({"class": "trueline.calibrate.TemperatureScaling", "options": {}, "state": state})
+        save_file({}, tmp_path / "file", metadata={"trueline": header})
+        with pytest.raises(ValueError, match=said):
+            load(tmp_path / "file")
+
+
+def test_what_a_class_does_not_declare_is_not_saved_to_be_refused_later(tmp_path: Path) -> None:
+    learner = _Learner().fit()
+    learner.inner_.other_ = 1
+    with pytest.raises(ValueError, match="a TemperatureScaling holds unknown other_"):
+        learner.save(tmp_path / "learner")
+    with pytest.raises(ValueError, match="a TemperatureScaling holds unknown other_"):
+        learner.inner_.state()
+
+
 def test_a_class_of_ones_own_must_be_named(tmp_path: Path) -> None:
     path = _Learner().fit().save(tmp_path / "learner")
     with pytest.raises(ValueError, match=r"pass known=\[_Learner\]"):
@@ -121,7 +195,7 @@ def test_what_a_file_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Pat
 def test_learned_tensors_move_and_others_are_asked_for() -> None:
     learner = _Learner().fit().to("meta")
     assert {value.device.type for value in (learner.index_, learner.mask_, learner.table_["x"])} == {"meta"}
-    scaling = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7, "offsets_": [1.0, 2.0]})
+    scaling = VectorScaling().load_state({"num_classes_": 2, "slope_": [1.0, 2.0], "intercept_": [0.0, 0.0]})
     with pytest.raises(ValueError, match=r"learned is not; call .to\('cpu'\) first"):
         scaling.to("meta").transform(logits=torch.zeros(1, 2))
 

@@ -20,7 +20,7 @@ from trueline.calibrate._structured_vector_scaling import StructuredVectorScalin
 from trueline.calibrate._temperature import TemperatureScaling
 from trueline.contracts import Calibrator, Reference, method
 
-_MATRIX_CLASSES = 200  # with more classes a matrix takes minutes, so only a caller who wants it tries one
+_MATRIX_CLASSES = 200  # with more classes a matrix takes long, so only a caller who wants it tries one
 _TIE = 1e-9  # nats that are no difference but rounding
 
 

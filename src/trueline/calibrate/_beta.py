@@ -23,7 +23,8 @@ _START = [1.0, 1.0, 0.0]  # the identity
         venue="AISTATS",
         year=2017,
     ),
-    cost="about eight passes over the (N, C) held-out predictions; four times that where a coefficient is negative",
+    cost="a few Newton steps, each a pass over the (N, C) held-out predictions; four such fits where a coefficient is "
+    "negative",
 )
 class BetaCalibration(OneVersusRest):
     """Maps a probability as if scores followed a beta distribution in each class: ``σ(a·ln p - b·ln(1 - p) + c)``.

@@ -1,17 +1,14 @@
 """A model and its calibrator as one module, for deployment."""
 
-import copy
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trueline.contracts import Calibrator
+from trueline.contracts import Calibrator, DeployedModel
 
 
-class CalibratedModel(nn.Module):
+class CalibratedModel(DeployedModel):
     """A model whose outputs are calibrated log-probabilities: ``map(log_softmax(model(inputs)))``.
 
     Log-probabilities are logits whose softmax is themselves, so the module takes the model's place wherever logits are
@@ -41,12 +38,8 @@ class CalibratedModel(nn.Module):
     """
 
     def __init__(self, model: nn.Module | None, calibrator: Calibrator) -> None:
-        super().__init__()
-        calibrator.state()  # an unfitted one fails here, not when the first input comes
-        self._place: Tensor
-        self.model = nn.Identity() if model is None else model
-        self.calibrator = copy.deepcopy(calibrator)
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the module is moved
+        super().__init__(model)
+        self.calibrator = self._copy(calibrator)
 
     def forward(self, *inputs: Any) -> Float[Tensor, "B C"]:
         """Return the calibrated log-probabilities of the model's outputs.
@@ -58,12 +51,4 @@ class CalibratedModel(nn.Module):
             (B, C) log-probabilities in nats, in the dtype of the logits, differentiable.
         """
         logits: Tensor = self.model(*inputs)
-        if logits.ndim == 1 or logits.shape[1] == 1:
-            odds = logits.reshape(-1)
-            logits = torch.stack([torch.zeros_like(odds), odds], dim=1)
-        return self.calibrator._map(logits.double().log_softmax(dim=1)).to(logits.dtype)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "CalibratedModel":
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # missing from torch's stubs
-        self.calibrator.to(self._place.device)
-        return self
+        return self.calibrator._map(self._log_probs(logits)).to(logits.dtype)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Fittable, Reference, check_predictions, method, read_log_probs
+from trueline.contracts import Fittable, Reference, check_predictions, deal_folds, method, read_log_probs
 from trueline.measure import ausuc
 
 C = TypeVar("C", bound="CalibratedStacking")
@@ -148,10 +148,7 @@ def leave_classes_out(
     if seen.dtype != torch.bool or seen.ndim != 1:
         raise ValueError(f"seen must be bool of shape (C,), got {seen.dtype} of shape {tuple(seen.shape)}")
     members = seen.nonzero().flatten()
-    if not 2 <= folds <= len(members):
-        raise ValueError(f"folds must lie between 2 and the number of seen classes, {len(members)}, got {folds}")
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    order = torch.randperm(len(members), generator=generator, device=generator.device).to(seen.device)
+    left_out = deal_folds(len(members), folds, generator, of="seen classes").to(seen.device)
     trained = seen.repeat(folds, 1)
-    trained[torch.arange(len(members), device=seen.device) % folds, members[order]] = False
+    trained[left_out, members] = False
     return trained

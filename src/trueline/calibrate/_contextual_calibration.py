@@ -1,14 +1,7 @@
 """Contextual calibration, by Zhao, Wallace, Feng, Klein and Singh (2021)."""
 
-from typing import TypeVar
-
-from jaxtyping import Float
-from torch import Tensor
-
 from trueline.calibrate._prior_division import PriorDivision
 from trueline.contracts import Reference, method
-
-T = TypeVar("T", bound="ContextualCalibration")
 
 
 @method(
@@ -42,27 +35,3 @@ class ContextualCalibration(PriorDivision):
         >>> calibration.predict_proba(probs=torch.tensor([[0.8, 0.2], [0.5, 0.5]])).tolist()
         [[0.5..., 0.5...], [0.2..., 0.8...]]
     """
-
-    def fit(
-        self: T,
-        *,
-        logits: Float[Tensor, "N *C"] | None = None,
-        probs: Float[Tensor, "N *C"] | None = None,
-        weight: Float[Tensor, " N"] | None = None,
-    ) -> T:
-        """Learn the reference from inputs without content; an earlier fit is forgotten.
-
-        Args:
-            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
-            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
-            weight: (N,) weights of the inputs, at least zero, with a positive sum; None for ones.
-
-        Returns:
-            Itself.
-
-        Raises:
-            ValueError: if the predictions or weights are not what is described above.
-            TypeError: if a dtype is wrong.
-        """
-        self._learn(logits, probs, weight)
-        return self

@@ -25,7 +25,7 @@ _RIDGE = 1e-12  # decides between members that are alike
         year=2020,
         arxiv="2003.07329",
     ),
-    cost="temperature scaling, two more passes over the (N, C) held-out predictions, ten over (N, 3) numbers",
+    cost="temperature scaling, two more passes over the (N, C) held-out predictions, steps over (N, 3) numbers",
 )
 class EnsembleTemperatureScaling(Calibrator):
     """Mixes three temperatures: ``w₁·softmax(z/T) + w₂·softmax(z) + w₃/C``.

@@ -20,7 +20,7 @@ FOSTER = Reference(
 )
 
 
-@method(FOSTER_HART, FOSTER, cost="a few microseconds a label beside its base; two numbers for each pair of bins")
+@method(FOSTER_HART, FOSTER, cost="up to a look at each bin a label beside its base; two numbers for each pair of bins")
 class HedgedCalibeating(OnlineCalibrator):
     """States predictions that are calibrated whatever the labels, by a randomised forecaster in each bin of a base.
 
@@ -64,7 +64,7 @@ class HedgedCalibeating(OnlineCalibrator):
         return _Hedging(learned, self.base._stream(learned.get("base_", {})), self.bins, self.seed)
 
 
-@method(GUPTA_RAMDAS, FOSTER_HART, FOSTER, cost="about ten microseconds a label in a batch on one CPU core")
+@method(GUPTA_RAMDAS, FOSTER_HART, FOSTER, cost="one step in plain numbers a label, one after the other")
 class HOPS(HedgedCalibeating):
     """Hedged online Platt scaling: :class:`HedgedCalibeating` of :class:`OnlinePlatt`.
 

@@ -7,19 +7,11 @@ from torch import Tensor
 
 from trueline.calibrate._few_rows import penalised
 from trueline.calibrate._score_maps import uniform_share, with_uniform
-from trueline.contracts import Calibrator, Reference, method
+from trueline.calibrate._structured_scaling import BERTA
+from trueline.contracts import Calibrator, method
 
 
-@method(
-    Reference(
-        authors="Eugène Berta, David Holzmüller, Michael I. Jordan, Francis Bach",
-        title="Structured Matrix Scaling for Multi-Class Calibration",
-        venue="arXiv",
-        year=2025,
-        arxiv="2511.03685",
-    ),
-    cost="the fit of the wrapped map",
-)
+@method(BERTA, cost="the fit of the wrapped map")
 class LaplaceMix(Calibrator):
     """Wraps a calibrator so that no class is ever impossible: ``(1 - s)·q + s/C`` with ``s = c/(n + 1)``.
 
@@ -60,7 +52,7 @@ class LaplaceMix(Calibrator):
         self.c = c
 
     @property
-    def preserves_ranking(self) -> bool:  # type: ignore[override]
+    def preserves_ranking(self) -> bool:
         """Whether the wrapped map keeps the order of the classes within every row; mixing does."""
         return self.calibrator.preserves_ranking
 

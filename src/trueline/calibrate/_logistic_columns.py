@@ -41,7 +41,7 @@ def fit_columns(
         (K, P) coefficients and (K,) mean log losses, float64.
 
     Cost:
-        About eight passes, each over runs of rows short enough to stay in the cache.
+        A pass for each Newton step, over runs of rows short enough to stay in the cache.
     """
     columns, count = log_odds.shape[1], len(start)
     kept = torch.ones(columns, count, dtype=torch.bool, device=log_odds.device) if free is None else free

@@ -1,14 +1,7 @@
 """Calibration by marginalisation, by Yang, Kim, Jang, Ye, Lee and Seo (2024)."""
 
-from typing import TypeVar
-
-from jaxtyping import Float
-from torch import Tensor
-
 from trueline.calibrate._prior_division import PriorDivision
 from trueline.contracts import Reference, method
-
-T = TypeVar("T", bound="MarginalCalibration")
 
 YANG = Reference(
     authors="Sohee Yang, Jonghyeon Kim, Joel Jang, Seonghyeon Ye, Hyunji Lee, Minjoon Seo",
@@ -42,27 +35,3 @@ class MarginalCalibration(PriorDivision):
         >>> [[round(p, 2) for p in row] for row in calibrated.tolist()]
         [[0.69, 0.31], [0.37, 0.63]]
     """
-
-    def fit(
-        self: T,
-        *,
-        logits: Float[Tensor, "N *C"] | None = None,
-        probs: Float[Tensor, "N *C"] | None = None,
-        weight: Float[Tensor, " N"] | None = None,
-    ) -> T:
-        """Learn the reference from unlabelled inputs; an earlier fit is forgotten.
-
-        Args:
-            logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
-            probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
-            weight: (N,) weights of the inputs, at least zero, with a positive sum; None for ones.
-
-        Returns:
-            Itself.
-
-        Raises:
-            ValueError: if the predictions or weights are not what is described above.
-            TypeError: if a dtype is wrong.
-        """
-        self._learn(logits, probs, weight)
-        return self

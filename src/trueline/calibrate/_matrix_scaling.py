@@ -27,7 +27,7 @@ from trueline.contracts import Calibrator, Reference, method
         year=2019,
         arxiv="1910.12656",
     ),
-    cost="a convex problem of C·(C + 1) numbers: hundreds of products of (N, C) with (C, C) matrices",
+    cost="a convex problem of C·(C + 1) numbers: many products of (N, C) with (C, C) matrices",
 )
 class MatrixScaling(Calibrator):
     """Maps log-probabilities by a full affine map: ``softmax(W·ln p + b)``.
@@ -35,7 +35,8 @@ class MatrixScaling(Calibrator):
     W and b minimise the mean log loss of the held-out predictions plus
     ``off_diagonal·mean_{i≠j} W_ij² + intercept·mean_i b_i²``, starting at W = I/T, b = 0 for the best temperature T.
     Without a penalty C·(C + 1) numbers need many samples: on 100 classes and 5,000 samples the map loses a fifth of
-    the accuracy. Such a fit is refused unless there are ten samples for each number.
+    the accuracy (``trueline reproduce recalibration-densenet``). Such a fit is refused unless there are ten samples for
+    each number.
 
     Args:
         off_diagonal: strength of the penalty on the mean squared entry of W off its diagonal, at least zero.

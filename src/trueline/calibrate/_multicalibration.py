@@ -2,7 +2,9 @@
 
 import copy
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -12,6 +14,17 @@ from trueline.calibrate._boosting_history import BoostingHistory
 from trueline.calibrate._least_squares import check_rows
 from trueline.calibrate._multicalibration_error import MULTICALIBRATION, multicalibration_error, to_level
 from trueline.contracts import Fittable, method
+
+
+@runtime_checkable
+class Regressor(Protocol):
+    """What learns targets from inputs, as in scikit-learn."""
+
+    def fit(self, inputs: Any, targets: Any) -> Any:
+        """Learn."""
+
+    def predict(self, inputs: Any) -> Any:
+        """Return one prediction for each row of the inputs."""
 
 
 @method(MULTICALIBRATION, cost="one fit of the regressor for each level set and round")
@@ -57,9 +70,13 @@ class LevelSetBoosting(Fittable):
         tensor([0.4500], dtype=torch.float64)
     """
 
-    rounds_: list[dict[str, Any]]
+    rounds_: list[dict[str, Regressor]]
     start_: float | None
     stopped_: str
+    updated_: Int64[Tensor, " T"]
+    training_error_: Float[Tensor, " T1"]
+    validation_error_: Float[Tensor, " T1"] | None
+    multicalibration_: Float[Tensor, "T1 F"] | None
 
     def __init__(
         self,
@@ -78,7 +95,7 @@ class LevelSetBoosting(Fittable):
             )
         if math.isnan(tolerance) or not 0 <= shrinkage < 1:
             raise ValueError(f"tolerance must be a number and shrinkage in [0, 1), got {tolerance} and {shrinkage}")
-        if not callable(regressor) and not (hasattr(regressor, "fit") and hasattr(regressor, "predict")):
+        if not callable(regressor) and not isinstance(regressor, Regressor):
             raise ValueError(f"regressor must have fit and predict, or be a function that makes one, got {regressor!r}")
         self.regressor, self.levels, self.rounds, self.smallest = regressor, levels, rounds, smallest
         self.tolerance, self.shrinkage, self.final_rounding = tolerance, shrinkage, final_rounding
@@ -174,7 +191,7 @@ class LevelSetBoosting(Fittable):
     def _boost(
         self, x: Tensor, y: Tensor, f: Tensor, held: tuple[Tensor, Tensor, Tensor] | None, functions: Tensor | None
     ) -> None:
-        rounds, updated = list[dict[str, Any]](), list[int]()
+        rounds, updated = list[dict[str, Regressor]](), list[int]()
         training, validation, functional = list[float](), list[float](), list[Tensor]()
 
         def note() -> None:
@@ -201,14 +218,14 @@ class LevelSetBoosting(Fittable):
             updated.append(len(regressors))
             note()
         self.rounds_, self.stopped_ = rounds, stopped
-        self.updated_: Int64[Tensor, " T"] = torch.tensor(updated, dtype=torch.int64)
+        self.updated_ = torch.tensor(updated, dtype=torch.int64)
         self.training_error_ = torch.tensor(training, dtype=torch.float64)
         self.validation_error_ = torch.tensor(validation, dtype=torch.float64) if validation else None
         self.multicalibration_ = torch.stack(functional) if functional else None
 
     def _round(
         self, x: Tensor, y: Tensor, f: Tensor, held: tuple[Tensor, Tensor, Tensor] | None
-    ) -> tuple[dict[str, Any], Tensor, Tensor | None]:
+    ) -> tuple[dict[str, Regressor], Tensor, Tensor | None]:
         """Return the regressors by level, and the predictions after them."""
         level = to_level(f, self.levels)
         proposal, proposed = level.double() / self.levels, None
@@ -216,7 +233,7 @@ class LevelSetBoosting(Fittable):
         if held is not None:
             held_level = to_level(held[2], self.levels)
             proposed = held_level.double() / self.levels
-        regressors = dict[str, Any]()
+        regressors = dict[str, Regressor]()
         for v in torch.unique(level).tolist():
             own = level == v
             if int(own.sum()) < self.smallest:
@@ -256,28 +273,25 @@ def _unit(values: Tensor, name: str, samples: int) -> Float[Tensor, " N"]:
     return values.detach().double().clone()
 
 
-def _fitted(regressor: Any, inputs: Tensor, targets: Tensor) -> Any:
+def _fitted(regressor: Any, inputs: Tensor, targets: Tensor) -> Regressor:
+    make: Callable[[], Any] = regressor if callable(regressor) else partial(copy.deepcopy, regressor)
     if isinstance(regressor, Fittable):
-        made: Any = regressor.unfitted()
-    else:
-        made = regressor() if callable(regressor) else copy.deepcopy(regressor)
-    if isinstance(made, Fittable):
-        made.fit(inputs, targets)  # type: ignore[attr-defined]
-    else:
-        made.fit(inputs.cpu().numpy(), targets.cpu().numpy())
+        make = regressor.unfitted
+    made: Regressor = make()
+    made.fit(*_given(made, inputs, targets))
     return made
 
 
-def _predicted(regressor: Any, inputs: Tensor) -> Float[Tensor, " N"]:
-    if isinstance(regressor, Fittable):
-        found = regressor.predict(inputs)  # type: ignore[attr-defined]
-    else:
-        found = torch.as_tensor(regressor.predict(inputs.cpu().numpy()), device=inputs.device)
-    found = found.double()
+def _predicted(regressor: Regressor, inputs: Tensor) -> Float[Tensor, " N"]:
+    found = torch.as_tensor(regressor.predict(*_given(regressor, inputs)), device=inputs.device).double()
     if found.numel() != len(inputs) or not found.isfinite().all():
         raise ValueError(
             f"{type(regressor).__name__}.predict must return one finite number for each of {len(inputs)} samples, "
             f"got shape {tuple(found.shape)}"
         )
-    predictions: Tensor = found.reshape(-1).clamp(0, 1)
-    return predictions
+    return found.reshape(-1).clamp(0, 1)
+
+
+def _given(regressor: Any, *values: Tensor) -> list[Any]:
+    """Return tensors for fittable objects, and arrays for all others."""
+    return [each if isinstance(regressor, Fittable) else each.cpu().numpy() for each in values]

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from trueline.calibrate._pseudo_outcomes import check_columns, check_treatment
+from trueline.contracts import deal_folds, default_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,15 @@ def cross_fit_nuisances(
     for name, model in {"outcome_model": outcome_model, "propensity_model": propensity_model}.items():
         if not (hasattr(model, "fit") and (hasattr(model, "predict") or hasattr(model, "predict_proba"))):
             raise TypeError(f"{name} must have fit(X, y) and predict(X), got a {type(model).__name__}")
-    fold = _deal(treated, folds, generator)
+    fewest = min(int(treated.sum()), int((~treated).sum()))
+    if not 2 <= folds <= fewest:
+        raise ValueError(
+            f"folds must lie between 2 and the number of samples in the smaller arm, {fewest}, got {folds}"
+        )
+    generator = default_generator(generator)
+    fold = torch.empty(len(y), dtype=torch.int64)
+    for arm in (treated, ~treated):
+        fold[arm] = deal_folds(int(arm.sum()), folds, generator)
     x = inputs.detach().cpu().numpy()
     chance, above, below = (torch.empty_like(y) for _ in range(3))
     for number in range(folds):
@@ -114,18 +123,3 @@ def _predicted(model: Any, inputs: Any, targets: Tensor, fitted: Tensor, held: T
     if 1.0 not in classes:  # an arm may hold one class of outcomes only
         return torch.zeros(len(rows), dtype=torch.float64)
     return torch.as_tensor(probs[:, classes.index(1.0)], dtype=torch.float64)
-
-
-def _deal(treated: Tensor, folds: int, generator: torch.Generator | None) -> Tensor:
-    fewest = min(int(treated.sum()), int((~treated).sum()))
-    if not 2 <= folds <= fewest:
-        raise ValueError(
-            f"folds must lie between 2 and the number of samples in the smaller arm, {fewest}, got {folds}"
-        )
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    fold = torch.empty(len(treated), dtype=torch.int64)
-    for arm in (treated, ~treated):
-        members = arm.nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator, device=generator.device).cpu()
-        fold[members[order]] = torch.arange(len(members)) % folds
-    return fold

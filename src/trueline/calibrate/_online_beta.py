@@ -21,7 +21,7 @@ from trueline.contracts import OnlineCalibrator, Reference, Stream, method
         venue="AISTATS",
         year=2017,
     ),
-    cost="about ten microseconds a label in a batch on one CPU core; twenty-one numbers of memory",
+    cost="one step in plain numbers a label, one after the other; twenty-one numbers of memory",
 )
 class OnlineBeta(OnlineCalibrator):
     """Beta scaling whose three numbers follow the stream: ``P = σ(a·ln f - b·ln(1 - f) + c)``.

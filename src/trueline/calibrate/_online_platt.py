@@ -18,7 +18,7 @@ GUPTA_RAMDAS = Reference(
 )
 
 
-@method(GUPTA_RAMDAS, cost="about ten microseconds a label in a batch on one CPU core; ten numbers of memory")
+@method(GUPTA_RAMDAS, cost="one step in plain numbers a label, one after the other; ten numbers of memory")
 class OnlinePlatt(OnlineCalibrator):
     """Platt scaling whose two numbers follow the stream: ``P = σ(a·logit(f) + b)``, by online Newton steps.
 

@@ -19,7 +19,7 @@ from trueline.contracts import Reference, method
         venue="Advances in Large Margin Classifiers, MIT Press",
         year=1999,
     ),
-    cost="about eight passes over the (N, C) held-out predictions",
+    cost="a few Newton steps, each a pass over the (N, C) held-out predictions",
 )
 class PlattScaling(OneVersusRest):
     """Maps the log-odds of a class by a sigmoid: ``q = σ(a·ln(p/(1 - p)) + b)``.

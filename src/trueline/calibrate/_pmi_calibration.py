@@ -1,14 +1,7 @@
 """Pointwise mutual information of question and answer, by Holtzman, West, Shwartz, Choi and Zettlemoyer (2021)."""
 
-from typing import TypeVar
-
-from jaxtyping import Float
-from torch import Tensor
-
 from trueline.calibrate._prior_division import PriorDivision
-from trueline.contracts import Reference, check_predictions, method
-
-T = TypeVar("T", bound="PMICalibration")
+from trueline.contracts import Reference, method
 
 
 @method(
@@ -42,25 +35,9 @@ class PMICalibration(PriorDivision):
         1
     """
 
-    def fit(self: T, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None) -> T:
-        """Learn what is answered without a question; an earlier fit is forgotten.
-
-        Args:
-            logits: (1, C) log-probabilities or scores of the answers; or None.
-            probs: (1, C) probabilities; or None.
-
-        Returns:
-            Itself.
-
-        Raises:
-            ValueError: if there is more than one row, or the predictions are not what is described above.
-            TypeError: if a dtype is wrong.
-        """
-        rows = len(check_predictions(logits=logits, probs=probs))
-        if rows != 1:
+    def _check_rows(self, count: int) -> None:
+        if count != 1:
             raise ValueError(
-                f"PMICalibration is fitted to the one prediction for the empty input, got {rows} rows; use "
+                f"PMICalibration is fitted to the one prediction for the empty input, got {count} rows; use "
                 "ContextualCalibration for the mean over several"
             )
-        self._learn(logits, probs, None)
-        return self

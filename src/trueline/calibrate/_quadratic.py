@@ -20,7 +20,7 @@ from trueline.contracts import Reference, method
         year=2025,
         arxiv="2511.03685",
     ),
-    cost="about eight passes over the (N, C) held-out predictions",
+    cost="a few Newton steps, each a pass over the (N, C) held-out predictions",
 )
 class QuadraticScaling(OneVersusRest):
     """Maps log-odds by a parabola: ``q = σ(b + w₁·ℓ + w₂·ℓ²)`` for ``ℓ = ln(p/(1 - p))``.

@@ -1,28 +1,16 @@
 """Structured matrix scaling, by Berta, Holzmüller, Jordan and Bach (2025)."""
 
-from typing import ClassVar
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_few_rows
-from trueline.calibrate._matrix_scaling import check_strength
-from trueline.calibrate._multinomial import Full, best_temperature, fit_multinomial
-from trueline.contracts import Calibrator, Reference, method
+from trueline.calibrate._multinomial import Full, fit_multinomial
+from trueline.calibrate._structured_scaling import BERTA, StructuredScaling
+from trueline.contracts import method
 
 
-@method(
-    Reference(
-        authors="Eugène Berta, David Holzmüller, Michael I. Jordan, Francis Bach",
-        title="Structured Matrix Scaling for Multi-Class Calibration",
-        venue="arXiv",
-        year=2025,
-        arxiv="2511.03685",
-    ),
-    cost="a convex problem of C·(C + 1) numbers: about a hundred products of (N, C) with (C, C) matrices",
-)
-class StructuredMatrixScaling(Calibrator):
+@method(BERTA, cost="a convex problem of C·(C + 1) numbers: many products of (N, C) with (C, C) matrices")
+class StructuredMatrixScaling(StructuredScaling):
     """Scales by one temperature, then departs from it by a full affine map as far as the samples allow.
 
     After temperature scaling, ``ℓ = ln softmax(z/T)``, the map is ``softmax((I + Δ)·ℓ + b)``, where Δ and b minimise
@@ -51,41 +39,24 @@ class StructuredMatrixScaling(Calibrator):
         [0.9, 0.4]
     """
 
-    preserves_ranking: ClassVar[bool] = False
-    lowers_log_loss: ClassVar[bool] = True
-    temperature_: float
     matrix_: Float[Tensor, "C C"]
     intercept_: Float[Tensor, " C"]
-
-    def __init__(self, *, strength: float = 1.0) -> None:
-        check_strength("strength", strength)
-        self.strength = strength
-
-    @property
-    def penalised(self) -> bool:
-        """Whether departures from the temperature are held back."""
-        return self.strength > 0
 
     def n_parameters(self, num_classes: int) -> int:
         """Return C·(C + 1) + 1, the temperature, the matrix and the intercepts."""
         return num_classes * (num_classes + 1) + 1
 
-    def _fit(
-        self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
+    def _depart(
+        self, scaled: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None, n: float
     ) -> None:
-        warn_of_few_rows(self, labels, log_probs.shape[1], weight)
-        num_classes = log_probs.shape[1]
-        self.temperature_ = best_temperature(log_probs, labels, weight)
-        scaled = (log_probs / self.temperature_).log_softmax(dim=1)
-        samples = len(labels) if weight is None else weight.sum().item()
+        num_classes = scaled.shape[1]
         identity = torch.eye(num_classes, dtype=scaled.dtype, device=scaled.device)
         zero = torch.zeros_like(identity[:1])
         numbers = identity * num_classes + (1 - identity) * (num_classes * (num_classes - 1))
-        penalty = torch.cat([numbers, zero + num_classes]) * (self.strength / samples)
+        penalty = torch.cat([numbers, zero + num_classes]) * (self.strength / n)
         start = torch.cat([identity, zero])
         fitted = fit_multinomial(Full(), scaled, labels, weight, start=start, penalty=penalty)
         self.matrix_, self.intercept_ = fitted[:-1].T.contiguous(), fitted[-1]
 
     def _map(self, log_probs: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:
-        scaled = (log_probs / self.temperature_).log_softmax(dim=1)
-        return (scaled @ self.matrix_.T + self.intercept_).log_softmax(dim=1)
+        return (self._scaled(log_probs) @ self.matrix_.T + self.intercept_).log_softmax(dim=1)

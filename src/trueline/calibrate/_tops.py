@@ -20,7 +20,7 @@ FOSTER_HART = Reference(
 )
 
 
-@method(FOSTER_HART, cost="one to two microseconds a label beside its base; two numbers a bin")
+@method(FOSTER_HART, cost="a few operations a label beside its base; two numbers a bin")
 class Calibeating(OnlineCalibrator):
     """States the running mean of the outcomes in the bin of another online calibrator's prediction.
 
@@ -57,7 +57,7 @@ class Calibeating(OnlineCalibrator):
         return _Tracking(learned, self.base._stream(learned.get("base_", {})), self.bins)
 
 
-@method(GUPTA_RAMDAS, FOSTER_HART, cost="about ten microseconds a label in a batch on one CPU core")
+@method(GUPTA_RAMDAS, FOSTER_HART, cost="one step in plain numbers a label, one after the other")
 class TOPS(Calibeating):
     """Tracked online Platt scaling: :class:`Calibeating` of :class:`OnlinePlatt`.
 

@@ -19,7 +19,7 @@ from trueline.contracts import Calibrator, Reference, method
         year=2017,
         arxiv="1706.04599",
     ),
-    cost="a convex problem of 2·C numbers: about a hundred passes over the (N, C) held-out predictions",
+    cost="a convex problem of 2·C numbers: many passes over the (N, C) held-out predictions",
 )
 class VectorScaling(Calibrator):
     """Gives every class a slope and an intercept of its own: ``softmax(w ⊙ ln p + b)``.

@@ -25,7 +25,7 @@ class APS(RandomisedSplitConformal):
     uniform U for all classes of a sample. It never falls from rank to rank, so a set always holds the most probable
     classes. Easy and hard samples are covered more alike than by :class:`LAC`, by larger sets.
 
-    Without randomisation U is 1, as in much code: sets are several times larger where the probabilities have a long
+    Without randomisation U is 1, as in much code: sets are larger, most of all where the probabilities have a long
     tail, and empty where one class has more than the learned share.
 
     Args:

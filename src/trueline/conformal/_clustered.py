@@ -32,10 +32,10 @@ class ClusterConditional(ConformalByCell):
     are like those of its cluster.
 
     Two things are ours. The quantile of the null cluster is that of its own samples. The paper takes that of all
-    samples, which promises these classes nothing, and can cover all samples together too seldom: where a fifth of
-    them are of rare and hard classes, 82 % at alpha = 0.1. The price is that a null cluster of fewer than ``1/alpha -
-    1`` samples is in every set, and a warning says so. And scores are replaced by their ranks before they are
-    clustered: any increasing transform of the score gives the same clusters.
+    samples, which promises these classes nothing, and can cover all samples together too seldom where many of
+    them are of rare and hard classes. The price is that a null cluster of fewer than ``1/alpha - 1`` samples is in
+    every set, and a warning says so. And scores are replaced by their ranks before they are clustered: any increasing
+    transform of the score gives the same clusters.
 
     Args:
         method: whose scores to use, such as ``APS(0.1)``. It stays unfitted.

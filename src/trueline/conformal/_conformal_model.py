@@ -1,22 +1,21 @@
 """A model and its conformal thresholds as one module, for deployment."""
 
-import copy
-from collections.abc import Callable
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor, nn
 
-from trueline.contracts import ConformalClassifier
+from trueline.contracts import ConformalClassifier, DeployedModel
 
 
-class ConformalModel(nn.Module):
+class ConformalModel(DeployedModel):
     """A model whose outputs are prediction sets: ``{y: S(model(inputs), y) <= threshold}``.
 
-    It is made of tensor operations alone: ``torch.export``, ``torch.compile`` and ``torch.onnx.export`` take it with
-    the model. Predictions are not checked here; a NaN of the model leads to an empty set. Thresholds that hold for
-    calibrated probabilities need them here too: give a ``trueline.calibrate.CalibratedModel`` as the model.
+    It is made of tensor operations alone: ``torch.export`` and ``torch.compile`` take it with the model, and so does
+    ``torch.onnx.export``; there, scores that rank the classes (APS, RAPS, SAPS) compare each pair of classes, as ONNX
+    has no stable sort, and may have up to 1024 of them. Predictions are not checked here; a NaN of the model leads to
+    an empty set. Thresholds that hold for calibrated probabilities need them here too: give a
+    ``trueline.calibrate.CalibratedModel`` as the model.
 
     Args:
         model: from inputs to logits (B, C), or (B,) or (B, 1) log-odds of class 1 of two; None where the inputs are
@@ -27,6 +26,7 @@ class ConformalModel(nn.Module):
         RuntimeError: if the conformal method is not fitted.
 
     Example:
+        >>> import torch
         >>> from trueline.conformal import LAC
         >>> sets = LAC(0.2).fit(torch.arange(8) % 2, logits=torch.tensor([-2.0, 1.0] * 4))
         >>> ConformalModel(None, sets)(torch.tensor([0.5, 3.0]))
@@ -35,12 +35,8 @@ class ConformalModel(nn.Module):
     """
 
     def __init__(self, model: nn.Module | None, conformal: ConformalClassifier) -> None:
-        super().__init__()
-        conformal.state()  # an unfitted one fails here, not when the first input comes
-        self._place: Tensor
-        self.model = nn.Identity() if model is None else model
-        self.conformal = copy.deepcopy(conformal)
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # goes where the module is moved
+        super().__init__(model)
+        self.conformal = self._copy(conformal)
 
     def forward(
         self, inputs: Any, index: Int64[Tensor, " B"] | None = None, groups: Int64[Tensor, " B"] | None = None
@@ -56,13 +52,4 @@ class ConformalModel(nn.Module):
         Returns:
             (B, C) True for the classes in the set, as ``predict_set`` gives them.
         """
-        logits: Tensor = self.model(inputs)
-        if logits.ndim == 1 or logits.shape[1] == 1:
-            odds = logits.reshape(-1)
-            logits = torch.stack([torch.zeros_like(odds), odds], dim=1)
-        return self.conformal._sets(logits.double().log_softmax(dim=1), index, groups)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ConformalModel":
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # missing from torch's stubs
-        self.conformal.to(self._place.device)
-        return self
+        return self.conformal._sets(self._log_probs(self.model(inputs)), index, groups)

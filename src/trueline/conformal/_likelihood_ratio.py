@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.conformal._weighted_conformal import TIBSHIRANI
-from trueline.contracts import Fittable, method
+from trueline.contracts import Fittable, deal_folds, default_generator, method
 
 D = TypeVar("D", bound="DomainClassifier")
 
@@ -28,7 +28,7 @@ class LikelihoodRatios(NamedTuple):
 
 @method(
     TIBSHIRANI,
-    cost="Newton steps of O((N + M)·D² + D³) for D features, about ten",
+    cost="a few Newton steps of O((N + M)·D² + D³) for D features",
 )
 class DomainClassifier(Fittable):
     """Estimates ``dQ/dP`` of target inputs Q to source inputs P by a logistic regression on features.
@@ -144,8 +144,8 @@ def likelihood_ratio(
     check_features("target", target, source.shape[1])
     if not 2 <= folds <= min(len(source), len(target)):
         raise ValueError(f"folds must lie in [2, {min(len(source), len(target))}], got {folds}")
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    dealt = [deal(len(values), folds, generator).to(values.device) for values in (source, target)]
+    generator = default_generator(generator)
+    dealt = [deal_folds(len(values), folds, generator).to(values.device) for values in (source, target)]
     found = [torch.empty(len(values), dtype=torch.float64, device=values.device) for values in (source, target)]
     for fold in range(folds):
         apart = [fold_of == fold for fold_of in dealt]
@@ -153,22 +153,6 @@ def likelihood_ratio(
         for values, own, ratios in zip((source, target), apart, found, strict=True):
             ratios[own] = classifier.ratios(values[own])
     return LikelihoodRatios(*found)
-
-
-def deal(samples: int, folds: int, generator: torch.Generator) -> Tensor:
-    """Return the fold of each sample, dealt at random, so that sizes differ by at most one.
-
-    Args:
-        samples: how many there are.
-        folds: number of folds.
-        generator: deals them.
-
-    Returns:
-        (samples,) numbers in [0, folds), int64, on the CPU.
-    """
-    fold = torch.empty(samples, dtype=torch.int64)
-    fold[torch.randperm(samples, generator=generator, device=generator.device).cpu()] = torch.arange(samples) % folds
-    return fold
 
 
 def check_features(name: str, values: Float[Tensor, "N D"], columns: int | None = None) -> Float[Tensor, "N D"]:

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trueline.conformal._conformal_quantile import check_alpha, check_scores
-from trueline.conformal._likelihood_ratio import check_features, deal, standardisation
+from trueline.conformal._likelihood_ratio import check_features, standardisation
 from trueline.conformal._pinball_program import pinball_program
-from trueline.contracts import Fittable, Reference, method
+from trueline.contracts import Fittable, Reference, deal_folds, method
 
 L = TypeVar("L", bound="LRQR")
 
@@ -41,7 +41,7 @@ class _Sample(NamedTuple):
         year=2025,
         arxiv="2502.13030",
     ),
-    cost="for each strength some ten quantile regressions of O(N·D² + D³) times 20; 39 strengths and folds if the "
+    cost="for each strength several quantile regressions, whose steps take O(N·D² + D³); 39 strengths and folds if the "
     "strength is chosen",
 )
 class LRQR(Fittable):
@@ -189,7 +189,7 @@ class LRQR(Fittable):
     def _chosen_strength(self, sample: _Sample) -> float:
         generator = torch.Generator().manual_seed(self.seed)
         sizes = (len(sample.scores), len(sample.source), len(sample.target))
-        dealt = [deal(size, self.folds, generator).to(sample.scores.device) for size in sizes]
+        dealt = [deal_folds(size, self.folds, generator).to(sample.scores.device) for size in sizes]
         factor = math.sqrt((sizes[1] + sizes[2]) / sizes[0])
         most = min((factor * value for value in _COARSE), key=lambda strength: self._miss(sample, dealt, strength))
         grid = [most * place / _FINE for place in range(1, _FINE + 1)]

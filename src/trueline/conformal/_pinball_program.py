@@ -34,7 +34,7 @@ def pinball_program(
         (D,) the minimiser.
 
     Cost:
-        About 20 steps of ``O(N·D² + D³)``.
+        ``O(N·D² + D³)`` for each of a few tens of steps.
     """
     number = len(outcome)
     identity = torch.eye(design.shape[1], dtype=design.dtype, device=design.device)

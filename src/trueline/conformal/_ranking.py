@@ -5,6 +5,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+_PAIRED_CLASSES = 1024  # up to here an exported or compiled model compares pairs of classes
+
 
 def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int64[Tensor, "N C"]]:
     """Return the probabilities of each row from the largest to the smallest, and their classes.
@@ -16,7 +18,9 @@ def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int6
     Returns:
         (N, C) probabilities and (N, C) classes.
     """
-    # NumPy's sort is several times faster on a CPU, but it is not stable, and no exported model can hold it.
+    if torch.compiler.is_compiling() and log_probs.shape[1] <= _PAIRED_CLASSES:
+        return _paired(log_probs)
+    # NumPy's sort is faster on a CPU, but it is not stable, and no exported model can hold it.
     if log_probs.device.type == "cpu" and not torch.compiler.is_compiling():
         classes = torch.from_numpy(np.argsort(-log_probs.detach().numpy(), axis=1))
         ordered = log_probs.gather(1, classes)
@@ -24,6 +28,15 @@ def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int6
             return ordered.exp(), classes
     ordered, classes = log_probs.sort(dim=1, descending=True, stable=True)
     return ordered.exp(), classes
+
+
+def _paired(log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the same from a comparison of each pair of classes, as ONNX has no stable sort; NaNs keep their places."""
+    number = torch.arange(log_probs.shape[1], device=log_probs.device)
+    earlier, own, other = number < number[:, None], log_probs[:, :, None], log_probs[:, None, :]
+    rank = ((earlier & ~(own > other)) | (~earlier & (other > own))).sum(dim=2)
+    classes = torch.zeros_like(rank).scatter(1, rank, number.expand(rank.shape))
+    return log_probs.gather(1, classes).exp(), classes
 
 
 def mass_so_far(ordered: Float[Tensor, "N C"], draws: Float[Tensor, " N"]) -> Float[Tensor, "N C"]:

@@ -14,6 +14,8 @@ from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predic
 from trueline.contracts._conformal import ConformalClassifier
 from trueline.contracts._conformal_regressor import ConformalRegressor
 from trueline.contracts._cross_fit import cross_fit
+from trueline.contracts._deal_folds import deal_folds
+from trueline.contracts._deployed import DeployedModel
 from trueline.contracts._explainer import Explainer
 from trueline.contracts._fingerprint import fingerprint, share_seen
 from trueline.contracts._fittable import Fittable
@@ -26,6 +28,7 @@ from trueline.contracts._optional import import_optional
 from trueline.contracts._output_layers import output_layers
 from trueline.contracts._plain_chart import ACCENT, NEUTRAL, distribution_chart, plain_chart
 from trueline.contracts._predictions import read_hits, read_log_probs, read_probs, read_top_label
+from trueline.contracts._probability_map import ProbabilityMap
 from trueline.contracts._record import Record
 from trueline.contracts._replacing import replacing, write_atomically
 from trueline.contracts._samples import ClassValue, check_samples, chunks, class_values, default_generator, run_logits
@@ -41,10 +44,12 @@ __all__ = [
     "ClassValue",
     "ConformalClassifier",
     "ConformalRegressor",
+    "DeployedModel",
     "Explainer",
     "Facts",
     "Fittable",
     "OnlineCalibrator",
+    "ProbabilityMap",
     "Record",
     "Reference",
     "Stream",
@@ -64,6 +69,7 @@ __all__ = [
     "chunks",
     "class_values",
     "cross_fit",
+    "deal_folds",
     "default_generator",
     "distribution_chart",
     "facts_of",

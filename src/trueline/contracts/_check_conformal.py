@@ -1,19 +1,23 @@
 """The public battery that every conformal classifier passes, with an experiment on its coverage."""
 
-import json
 import math
-import pickle
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trueline.contracts._battery import (
+    assert_declared,
+    assert_left_alone,
+    assert_refused,
+    assert_state_survives,
+    assert_unfitted,
+    covered_law,
+    run_promises,
+)
 from trueline.contracts._conformal import ConformalClassifier
-from trueline.contracts._load import load
 
 NUM_SAMPLES = 60
 NUM_CLASSES = 4
@@ -30,12 +34,12 @@ Factory = Callable[[float], ConformalClassifier]
 def check_conformal(make: Factory) -> None:
     """Check that a class keeps the promises of :class:`ConformalClassifier`, coverage above all.
 
-    Promises checked: constructors only store and unfitted use names ``fit``; inputs are left alone; sets are bool and
-    are those of the p-values, which lie in (0, 1]; sets hold the most probable classes, where that is claimed; smaller
-    rates of misses give larger sets; neither the batch nor the order of samples with an index matters; seeds repeat;
-    too few samples give full sets and a warning; constants added to rows and earlier fits do not matter; logits and
-    probabilities agree; pickle, JSON, copies and files keep all they should; the fitted samples are known again;
-    missing classes, one class, ties and saturated logits are no trouble; bad input is refused.
+    Promises checked: constructors only store and unfitted use names ``fit``; inputs are left alone; what is learned is
+    declared; sets are bool and are those of the p-values, which lie in (0, 1]; sets hold the most probable classes,
+    where that is claimed; smaller rates of misses give larger sets; neither the batch nor the order of samples with an
+    index matters; seeds repeat; too few samples give full sets and a warning; constants added to rows and earlier fits
+    do not matter; logits and probabilities agree; pickle, JSON, copies and files keep all they should; the fitted
+    samples are known again; missing classes, one class, ties and saturated logits are no trouble; bad input is refused.
 
     The experiment calibrates on 20, 50 and 100 samples of an honest model again and again, 100, 40 and 20 times. Where
     the method claims exact coverage, the number of labels covered among 100 test samples a time is a sum of
@@ -57,29 +61,25 @@ def check_conformal(make: Factory) -> None:
         >>> from trueline.conformal import LAC
         >>> check_conformal(LAC)
     """
-    random_state = torch.get_rng_state()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a fit may warn of too few samples; one check is about that
-        for promise in (
-            _unfitted_use_names_fit,
-            _fit_returns_itself_and_mutates_nothing,
-            _sets_are_those_of_the_p_values,
-            _sets_hold_the_top_classes,
-            _sets_are_nested,
-            _batch_and_order_do_not_matter,
-            _seeds_repeat,
-            _too_few_samples_give_full_sets,
-            _constants_do_not_matter,
-            _logits_and_probabilities_agree,
-            _refit_forgets,
-            _state_survives,
-            _fitted_samples_are_known,
-            _hard_cases_are_no_trouble,
-            _bad_input_is_refused,
-            _coverage_is_as_agreed,
-        ):
-            promise(make)
-    assert torch.equal(random_state, torch.get_rng_state()), "the global random state must be left as found"
+    promises = (
+        _unfitted_use_names_fit,
+        _fit_returns_itself_and_mutates_nothing,
+        _sets_are_those_of_the_p_values,
+        _sets_hold_the_top_classes,
+        _sets_are_nested,
+        _batch_and_order_do_not_matter,
+        _seeds_repeat,
+        _too_few_samples_give_full_sets,
+        _constants_do_not_matter,
+        _logits_and_probabilities_agree,
+        _refit_forgets,
+        _state_survives,
+        _fitted_samples_are_known,
+        _hard_cases_are_no_trouble,
+        _bad_input_is_refused,
+        _coverage_is_as_agreed,
+    )
+    run_promises(promises, make)
 
 
 def _problem(seed: int = 0, samples: int = NUM_SAMPLES) -> tuple[Tensor, Tensor]:
@@ -111,33 +111,26 @@ def _unfitted_use_names_fit(make: Factory) -> None:
     _, logits = _problem()
     method = make(ALPHA)
     assert method.alpha == ALPHA, f"alpha must be stored as given, got {method.alpha}"
-    for name in vars(method):
-        assert not name.endswith("_"), f"the constructor must only store its arguments, but it sets {name!r}"
     calls: dict[str, Callable[[], object]] = {
         "predict_set": lambda: _sets(method, logits),
         "p_values": lambda: _p_values(method, logits),
-        "state": method.state,
     }
-    for name, call in calls.items():
-        try:
-            call()
-            message = "no error"
-        except RuntimeError as error:
-            message = str(error)
-        assert "fit" in message, f"{name} before fit must raise a RuntimeError that names fit, got: {message}"
+    assert_unfitted(method, calls)
 
 
 def _fit_returns_itself_and_mutates_nothing(make: Factory) -> None:
     labels, logits = _problem()
     index = torch.arange(NUM_SAMPLES) + 7
-    copies = labels.clone(), logits.clone(), index.clone()
     method = make(ALPHA)
-    result = method.fit(labels, logits=logits, index=index, **_extra(method, logits))
-    assert result is method, "fit must return the method itself"
-    _sets(method, logits, index=index)
-    _p_values(method, logits, index=index)
-    for given, copy in zip((labels, logits, index), copies, strict=True):
-        assert torch.equal(given, copy), "labels, logits and index must be left as they were"
+
+    def use() -> None:
+        result = method.fit(labels, logits=logits, index=index, **_extra(method, logits))
+        assert result is method, "fit must return the method itself"
+        _sets(method, logits, index=index)
+        _p_values(method, logits, index=index)
+
+    assert_left_alone(use, (labels, logits, index), "labels, logits and index must be left as they were")
+    assert_declared(method)
 
 
 def _sets_are_those_of_the_p_values(make: Factory) -> None:
@@ -267,23 +260,14 @@ def _refit_forgets(make: Factory) -> None:
 def _state_survives(make: Factory) -> None:
     labels, logits = _problem()
     _, others = _problem(1)
-    method = _fitted(make)
-    expected = _p_values(method, others)
-    assert torch.equal(_p_values(pickle.loads(pickle.dumps(method)), others), expected), (
-        "a pickled copy must give the same results"
-    )
-    loaded = make(ALPHA).load_state(json.loads(json.dumps(method.state())))
-    assert torch.equal(_p_values(loaded, others), expected), "state() must survive JSON and load_state to the bit"
-    assert torch.equal(_sets(loaded, others), _sets(method, others)), "state() must keep what decides the sets"
-    again = method.unfitted()
-    assert repr(again) == repr(method), "unfitted() must return an object with the same options"
-    again.fit(labels, logits=logits, **_extra(method, logits))
-    assert torch.equal(_p_values(again, others), expected), "the options must be all that decides a fit"
-    with tempfile.TemporaryDirectory() as folder:
-        parts = [method, *(value for value in method.options().values() if isinstance(value, ConformalClassifier))]
-        read = load(method.save(Path(folder) / "method.safetensors"), known=[type(part) for part in parts])
-    assert repr(read) == repr(method), "a file must keep the options"
-    assert torch.equal(_p_values(read, others), expected), "a file must keep what is learned, to the bit"
+
+    def fit(method: ConformalClassifier) -> ConformalClassifier:
+        return method.fit(labels, logits=logits, **_extra(method, logits))
+
+    def results(method: ConformalClassifier) -> tuple[Tensor, ...]:
+        return _p_values(method, others), _sets(method, others)
+
+    assert_state_survives(fit(make(ALPHA)), make(ALPHA), fit, results)
 
 
 def _fitted_samples_are_known(make: Factory) -> None:
@@ -337,12 +321,7 @@ def _bad_input_is_refused(make: Factory) -> None:
             logits=logits, groups=None if extra else labels
         ),
     }
-    for name, call in calls.items():
-        try:
-            call()
-        except (ValueError, TypeError):
-            continue
-        raise AssertionError(f"{name} must raise ValueError or TypeError")
+    assert_refused(calls, ValueError, TypeError)
 
 
 def _coverage_is_as_agreed(make: Factory) -> None:
@@ -360,30 +339,18 @@ def _coverage_is_as_agreed(make: Factory) -> None:
             method.fit(labels[fit], logits=logits[fit], index=fit, **_extra(method, fit))
             sets = method.predict_set(logits=logits[test], index=test, **_extra(method, test))
             hits += int(sets.gather(1, labels[test][:, None]).sum())
-        chances = _total_covered(size, alpha, repeats, tests) if exact else _binomial(repeats, 1 - alpha)
+        above = math.floor((size + 1) * alpha + 1e-9)  # calibration scores above the threshold, and the infinite one
+        law = covered_law(size + 1 - above, above, repeats, tests) if exact else _binomial(repeats, 1 - alpha)
         share, wanted = hits / (repeats * tests), 1 - alpha
-        assert chances[: hits + 1].sum() > CHANCE, (
+        assert law[: hits + 1].sum() > CHANCE, (
             f"coverage must be at least {wanted:g}, got {share:.4f} with {size} calibration samples; the threshold "
             "must be the ⌈(n + 1)(1 - alpha)⌉-th smallest score, of samples exchangeable with the later ones"
         )
         if exact and make(alpha).allow_empty:
-            assert chances[hits:].sum() > CHANCE, (
+            assert law[hits:].sum() > CHANCE, (
                 f"exact_coverage is claimed, but sets cover too much: {share:.4f} with {size} calibration samples, "
                 f"agreed is {wanted:g}"
             )
-
-
-def _total_covered(size: int, alpha: float, repeats: int, tests: int) -> Tensor:
-    """Return the distribution of the labels covered in all repeats, each beta-binomial, by Fourier transform."""
-    above = math.floor((size + 1) * alpha + 1e-9)  # calibration scores above the threshold, and the infinite one
-    below = size + 1 - above
-    hits = torch.arange(tests + 1, dtype=torch.float64)
-    log_mass = torch.lgamma(hits + below) - torch.lgamma(hits + 1)
-    log_mass += torch.lgamma(tests - hits + above) - torch.lgamma(tests - hits + 1)
-    length = repeats * tests + 1
-    once: Tensor = torch.fft.rfft(log_mass.softmax(dim=0), n=2 * length)
-    total: Tensor = torch.fft.irfft(once**repeats, n=2 * length)
-    return total[:length].clamp_min(0)
 
 
 def _binomial(trials: int, chance: float) -> Tensor:

@@ -1,18 +1,22 @@
 """The public battery that every conformal regressor passes, a coverage experiment included."""
 
-import json
 import math
-import pickle
-import tempfile
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from trueline.contracts._battery import (
+    assert_declared,
+    assert_left_alone,
+    assert_refused,
+    assert_state_survives,
+    assert_unfitted,
+    covered_law,
+    run_promises,
+)
 from trueline.contracts._conformal_regressor import ConformalRegressor
-from trueline.contracts._load import load
 
 NUM_SAMPLES = 60
 _ALPHA = 0.1
@@ -28,13 +32,13 @@ Predictions = Callable[[Tensor], dict[str, Tensor]]
 def check_conformal_regressor(make: Factory, *, predictions: Predictions | None = None) -> None:
     """Check that a class keeps the promises of :class:`ConformalRegressor`, coverage first among them.
 
-    Promises checked: constructors only store and unfitted use names ``fit``; inputs are left alone; intervals are
-    float64 of shape (N, 2) and hold exactly the outcomes whose p-values, in (0, 1], exceed alpha; a smaller alpha gives
-    wider intervals; too few samples give infinite intervals and a warning, one more finite ones; the order of
-    samples, other samples and earlier fits do not matter; pickle, JSON, copies and files keep all they should; ties
-    and perfect predictions are no trouble; bad input is refused. Last, 150 calibration sets each of 20, 50 and 100
-    samples are drawn, and the coverage of 50 new samples after each must lie in the band that the exact law of their
-    number allows but once in 100,000: a sum of beta-binomial numbers.
+    Promises checked: constructors only store and unfitted use names ``fit``; inputs are left alone; what is learned is
+    declared; intervals are float64 of shape (N, 2) and hold exactly the outcomes whose p-values, in (0, 1], exceed
+    alpha; a smaller alpha gives wider intervals; too few samples give infinite intervals and a warning, one more finite
+    ones; the order of samples, other samples and earlier fits do not matter; pickle, JSON, copies and files keep all
+    they should; ties and perfect predictions are no trouble; bad input is refused. Last, 150 calibration sets each of
+    20, 50 and 100 samples are drawn, and the coverage of 50 new samples after each must lie in the band that the exact
+    law of their number allows but once in 100,000: a sum of beta-binomial numbers.
 
     Args:
         make: returns a new, unfitted regressor for an alpha; often just the class.
@@ -48,26 +52,21 @@ def check_conformal_regressor(make: Factory, *, predictions: Predictions | None 
         >>> from trueline.conformal import CQR
         >>> check_conformal_regressor(CQR)
     """
-    random_state = torch.get_rng_state()
-    predict = predictions or _standard(make(_ALPHA))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for promise in (
-            _unfitted_use_names_fit,
-            _fit_returns_itself_and_mutates_nothing,
-            _intervals_hold_what_conforms,
-            _smaller_alpha_is_wider,
-            _too_few_samples_are_infinite,
-            _order_does_not_matter,
-            _rows_are_independent,
-            _refit_forgets,
-            _state_survives,
-            _hard_cases_stay_valid,
-            _bad_input_is_refused,
-            _coverage_is_in_its_band,
-        ):
-            promise(make, predict)
-    assert torch.equal(random_state, torch.get_rng_state()), "the global random state must be left as found"
+    promises = (
+        _unfitted_use_names_fit,
+        _fit_returns_itself_and_mutates_nothing,
+        _intervals_hold_what_conforms,
+        _smaller_alpha_is_wider,
+        _too_few_samples_are_infinite,
+        _order_does_not_matter,
+        _rows_are_independent,
+        _refit_forgets,
+        _state_survives,
+        _hard_cases_stay_valid,
+        _bad_input_is_refused,
+        _coverage_is_in_its_band,
+    )
+    run_promises(promises, make, predictions or _standard(make(_ALPHA)))
 
 
 def _standard(regressor: ConformalRegressor) -> Predictions:
@@ -92,32 +91,24 @@ def _problem(predict: Predictions, size: int = NUM_SAMPLES, seed: int = 0) -> Pr
 def _unfitted_use_names_fit(make: Factory, predict: Predictions) -> None:
     y, given = _problem(predict)
     regressor = make(_ALPHA)
-    for name in vars(regressor):
-        assert not name.endswith("_"), f"the constructor must only store its arguments, but it sets {name!r}"
     calls: dict[str, Callable[[], object]] = {
         "predict_interval": lambda: regressor.predict_interval(**given),
         "p_values": lambda: regressor.p_values(y, **given),
-        "state": regressor.state,
     }
-    for name, call in calls.items():
-        try:
-            call()
-            message = "no error"
-        except RuntimeError as error:
-            message = str(error)
-        assert "fit" in message, f"{name} before fit must raise a RuntimeError that names fit, got: {message}"
+    assert_unfitted(regressor, calls)
 
 
 def _fit_returns_itself_and_mutates_nothing(make: Factory, predict: Predictions) -> None:
     y, given = _problem(predict)
-    tensors = [y, *given.values()]
-    copies = [values.clone() for values in tensors]
     regressor = make(_ALPHA)
-    assert regressor.fit(y, **given) is regressor, "fit must return the regressor itself"
-    regressor.predict_interval(**given)
-    regressor.p_values(y, **given)
-    for values, copy in zip(tensors, copies, strict=True):
-        assert torch.equal(values, copy), "outcomes and predictions must be left as they were"
+
+    def use() -> None:
+        assert regressor.fit(y, **given) is regressor, "fit must return the regressor itself"
+        regressor.predict_interval(**given)
+        regressor.p_values(y, **given)
+
+    assert_left_alone(use, (y, *given.values()), "outcomes and predictions must be left as they were")
+    assert_declared(regressor)
 
 
 def _intervals_hold_what_conforms(make: Factory, predict: Predictions) -> None:
@@ -193,24 +184,14 @@ def _refit_forgets(make: Factory, predict: Predictions) -> None:
 
 def _state_survives(make: Factory, predict: Predictions) -> None:
     y, given = _problem(predict)
-    regressor = make(_ALPHA).fit(y, **given)
-    expected = regressor.predict_interval(**given), regressor.p_values(y, **given)
-    loaded = make(_ALPHA).load_state(json.loads(json.dumps(regressor.state())))
-    again = regressor.unfitted()
-    assert repr(again) == repr(regressor), "unfitted() must return an object with the same options"
-    with tempfile.TemporaryDirectory() as folder:
-        read = load(regressor.save(Path(folder) / "regressor.safetensors"), known=[type(regressor)])
-    assert repr(read) == repr(regressor), "a file must keep the options"
-    copies = {
-        "a pickled copy": pickle.loads(pickle.dumps(regressor)),
-        "load_state of state(), through JSON,": loaded,
-        "a fit of unfitted()": again.fit(y, **given),
-        "a file": read,
-    }
-    for name, copy in copies.items():
-        got = copy.predict_interval(**given), copy.p_values(y, **given)
-        same = torch.equal(got[0], expected[0]) and torch.equal(got[1], expected[1])
-        assert same, f"{name} must give the same results to the bit"
+
+    def fit(regressor: ConformalRegressor) -> ConformalRegressor:
+        return regressor.fit(y, **given)
+
+    def results(regressor: ConformalRegressor) -> tuple[Tensor, ...]:
+        return regressor.predict_interval(**given), regressor.p_values(y, **given)
+
+    assert_state_survives(fit(make(_ALPHA)), make(_ALPHA), fit, results)
 
 
 def _hard_cases_stay_valid(make: Factory, predict: Predictions) -> None:
@@ -252,12 +233,7 @@ def _bad_input_is_refused(make: Factory, predict: Predictions) -> None:
         "predict_interval of NaN": lambda: regressor.predict_interval(**given | {name: holed}),
         "p_values of NaN": lambda: regressor.p_values(holed, **given),
     }
-    for what, call in calls.items():
-        try:
-            call()
-        except ValueError:
-            continue
-        raise AssertionError(f"{what} must raise ValueError")
+    assert_refused(calls, ValueError)
 
 
 def _coverage_is_in_its_band(make: Factory, predict: Predictions) -> None:
@@ -279,21 +255,9 @@ def _coverage_is_in_its_band(make: Factory, predict: Predictions) -> None:
 
 
 def _band(size: int, thresholds: int) -> tuple[int, int]:
-    """Return which numbers of covered samples are likely: a sum of independent beta-binomial numbers.
-
-    Given a calibration set, coverage follows Beta(n + 1 - m, m), where m counts the gaps between its sorted scores that
-    are left out.
-    """
+    """Return which numbers of covered samples are likely."""
     missed = thresholds * (size + 1 - math.ceil((size + 1) * (1 - _ALPHA / thresholds) - 1e-9))
     if missed == 0:
         return _FITS * _TESTED, _FITS * _TESTED
-    a, b = float(size + 1 - missed), float(missed)
-    k = torch.arange(_TESTED + 1, dtype=torch.float64)
-    ways = (
-        torch.lgamma(torch.tensor(_TESTED + 1.0, dtype=torch.float64)) - (k + 1).lgamma() - (_TESTED - k + 1).lgamma()
-    )
-    both = (k + a).lgamma() + (_TESTED - k + b).lgamma() - math.lgamma(_TESTED + a + b)
-    pmf = (ways + both - math.lgamma(a) - math.lgamma(b) + math.lgamma(a + b)).exp()
-    total = _FITS * _TESTED + 1
-    sums = torch.fft.irfft(torch.fft.rfft(pmf, n=total) ** _FITS, n=total).clamp_min(0).cumsum(0)
+    sums = covered_law(size + 1 - missed, missed, _FITS, _TESTED).cumsum(0)
     return int((sums < _CHANCE / 2).sum()), int((sums < 1 - _CHANCE / 2).sum())

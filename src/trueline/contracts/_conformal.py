@@ -12,6 +12,7 @@ from trueline.contracts._checks import check_labels, check_predictions, row_bloc
 from trueline.contracts._fingerprint import row_hashes, share_seen, smallest_hashes
 from trueline.contracts._fittable import Fittable
 from trueline.contracts._predictions import checked_log_probs, read_log_probs
+from trueline.contracts._probability_map import check_as_fitted
 
 C = TypeVar("C", bound="ConformalClassifier")
 
@@ -340,17 +341,7 @@ class ConformalClassifier(Fittable, ABC):
         self._check_fitted()
         values = check_predictions(logits=logits, probs=probs)
         self._check_groups(groups, len(values))
-        if values.shape[1] != self.num_classes_:
-            raise ValueError(
-                f"this {type(self).__name__} was fitted to {self.num_classes_} classes, got predictions of "
-                f"{values.shape[1]}"
-            )
-        learned = [getattr(self, name) for name in self._learned()]
-        if any(value.device != values.device for value in learned if isinstance(value, Tensor)):
-            raise ValueError(
-                f"the predictions are on {values.device}, what this {type(self).__name__} learned is not; "
-                f"call .to({str(values.device)!r}) first"
-            )
+        check_as_fitted(self, values, self.num_classes_)
 
 
 def hashed_uniform(index: Int64[Tensor, " N"], seed: int, purpose: int = 0) -> Float[Tensor, " N"]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trueline.contracts._calibrator import Calibrator
 from trueline.contracts._checks import check_labels, check_weight
+from trueline.contracts._deal_folds import deal_folds
 from trueline.contracts._predictions import read_log_probs
 
 
@@ -57,7 +58,12 @@ def cross_fit(
     check_labels(labels, *log_probs.shape)
     if weight is not None:
         check_weight(weight, len(labels))
-    fold = _deal(len(labels), weight, folds, generator).to(log_probs.device)
+    counted = torch.ones(len(labels), dtype=torch.bool) if weight is None else (weight > 0).cpu()
+    drawn = int(counted.sum())
+    fold = torch.empty(len(labels), dtype=torch.int64)
+    fold[counted] = deal_folds(drawn, folds, generator, of="samples of positive weight")
+    fold[~counted] = torch.arange(drawn, len(labels)) % folds
+    fold = fold.to(log_probs.device)
     calibrated = torch.empty_like(log_probs)
     for number in range(folds):
         held_out = fold == number
@@ -68,18 +74,3 @@ def cross_fit(
         )
         calibrated[held_out] = calibrator.transform(logits=log_probs[held_out]).detach()
     return calibrated
-
-
-def _deal(samples: int, weight: Tensor | None, folds: int, generator: torch.Generator | None) -> Tensor:
-    """Return the fold of each sample."""
-    counted = torch.ones(samples, dtype=torch.bool) if weight is None else (weight > 0).cpu()
-    drawn = int(counted.sum())
-    if not 2 <= folds <= drawn:
-        raise ValueError(f"folds must lie in [2, {drawn}], the number of samples of positive weight, got {folds}")
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    shuffled = torch.randperm(drawn, generator=generator, device=generator.device).cpu()
-    order = torch.cat([counted.nonzero().flatten()[shuffled], (~counted).nonzero().flatten()])
-    fold = torch.empty(samples, dtype=torch.int64)
-    fold[order] = torch.arange(samples) % folds
-    return fold

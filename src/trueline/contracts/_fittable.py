@@ -3,10 +3,11 @@
 import importlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -18,6 +19,7 @@ from trueline.contracts._replacing import replacing
 ENTRY = "trueline"  # the field of a file's header that holds the object
 _TENSOR = "tensor"  # keys that mark what a JSON object stands for
 _CLASS = "class"
+_NOT_FINITE = "not finite"
 
 F = TypeVar("F", bound="Fittable")
 
@@ -27,9 +29,11 @@ class Fittable:
 
     Options are numbers, texts, None, tensors, other fittable objects, or tuples of these, stored under the names of the
     constructor's arguments. Learned values are the same, lists and dictionaries; learned tensors are float64, int64 or
-    bool. That is all it takes to copy, show, save and load an object.
+    bool. A class declares in its body what it learns, as in ``scale_: float``. That is all it takes to copy, show, save
+    and load an object.
     """
 
+    _needs_fit: ClassVar[bool] = True  # else it is of use, and can be saved, with nothing learned
     _seen: Int64[Tensor, " S"] | None = None  # a fingerprint of the fitted samples, for those that keep one
 
     def options(self) -> dict[str, Any]:
@@ -42,26 +46,32 @@ class Fittable:
         return type(self)(**{name: _unfitted(value) for name, value in options.items()})
 
     def state(self) -> dict[str, Any]:
-        """Return the learned values by name, as numbers, lists and dictionaries that JSON can hold.
+        """Return the learned values by name, as numbers, lists and dictionaries that Python's ``json`` writes.
+
+        Infinities and NaN are in it as they are; ``json`` writes them as words that other languages may not read.
 
         Raises:
             RuntimeError: if the object is not fitted.
+            ValueError: if the class does not declare what it learned.
         """
         self._check_fitted()
-        return {name: _plain(getattr(self, name)) for name in self._learned()}
+        return self._plain_state(None)
 
     def load_state(self: F, state: Mapping[str, Any]) -> F:
         """Take over learned values from :meth:`state`, in place of a fit.
 
         Args:
-            state: learned values by name; lists of numbers become tensors.
+            state: learned values by name, all that the class declares; lists of numbers become tensors.
 
         Returns:
             Itself.
+
+        Raises:
+            ValueError: if a learned value is missing, or one is unknown; nothing changes then.
         """
+        self._check_names(state)
         with self._learning():
-            for name, value in state.items():
-                setattr(self, name, restored(value))
+            vars(self).update({name: restored(value) for name, value in state.items()})
         return self
 
     def save(self, path: str | Path) -> Path:
@@ -76,13 +86,14 @@ class Fittable:
         Raises:
             RuntimeError: if the object is not fitted.
             TypeError: if an option is nothing that a file can hold, such as a function.
+            ValueError: if the class does not declare what it learned.
 
         Cost:
             Tensors are stored as they are, the rest as JSON: a temperature takes about a kilobyte.
         """
         self._check_fitted()
         path, tensors = Path(path), dict[str, Tensor]()
-        header = json.dumps(_plain(self, tensors))
+        header = json.dumps(_plain(self, tensors), allow_nan=False)
         # Tensors that share memory, such as two rows of one, would be refused.
         stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         with replacing(path) as temporary:
@@ -128,8 +139,27 @@ class Fittable:
             self._seen = seen
             raise
 
+    def _plain_state(self, tensors: dict[str, Tensor] | None) -> dict[str, Any]:
+        learned = self._learned()
+        if learned:
+            self._check_names(learned)  # here, and not only when somebody needs the file
+        return {name: _plain(getattr(self, name), tensors) for name in learned}
+
+    def _check_names(self, names: Iterable[str]) -> None:
+        given = set(names)
+        if not given and not self._needs_fit:
+            return
+        declared = {name for kind in type(self).__mro__ for name in inspect.get_annotations(kind) if name.endswith("_")}
+        wrong = {"lacks": declared - given, "holds unknown": given - declared}
+        if any(wrong.values()):
+            raise ValueError(
+                f"this state of a {type(self).__name__} "
+                + " and ".join(f"{verb} {', '.join(sorted(found))}" for verb, found in wrong.items() if found)
+                + "; it must hold each value that the class declares in its body, as in 'scale_: float', and no other"
+            )
+
     def _check_fitted(self) -> None:
-        if not self._learned():
+        if self._needs_fit and not self._learned():
             raise RuntimeError(f"this {type(self).__name__} is not fitted; call fit(...) on held-out samples first")
 
 
@@ -156,27 +186,31 @@ def restored(
 
     Args:
         value: numbers, texts, lists and dictionaries.
-        tensors: the tensors that are named in it; None if they are nested lists.
+        tensors: the tensors that are named in it; None if lists of numbers stand for them.
         known: further classes that may be made, by name.
 
     Returns:
         The value.
 
     Raises:
-        ValueError: if a class is unknown.
+        ValueError: if a class is unknown, or learns other values than those given.
     """
     if isinstance(value, list):
-        return _as_tensor(value) if _is_numeric(value) else [restored(item, tensors, known) for item in value]
+        is_tensor = tensors is None and _is_numeric(value)
+        return _as_tensor(value) if is_tensor else [restored(item, tensors, known) for item in value]
     if not isinstance(value, dict):
         return value
+    if value.keys() == {_NOT_FINITE}:
+        return float(value[_NOT_FINITE])
     if value.keys() == {_TENSOR}:
         return tensors[value[_TENSOR]] if tensors is not None else _as_tensor(value[_TENSOR])
     if _CLASS not in value:
         return {name: restored(item, tensors, known) for name, item in value.items()}
     options = {name: _restored_option(option, tensors, known) for name, option in value["options"].items()}
     made = _find(value[_CLASS], known or {})(**options)
-    for name, item in value["state"].items():
-        setattr(made, name, restored(item, tensors, known))
+    if value["state"]:  # an option may be unfitted
+        made._check_names(value["state"])
+    vars(made).update({name: restored(item, tensors, known) for name, item in value["state"].items()})
     if "seen" in value:
         made._seen = restored(value["seen"], tensors, known)
     return made
@@ -196,7 +230,9 @@ def class_name(kind: type) -> str:
 
 
 def _plain(value: Any, tensors: dict[str, Tensor] | None = None) -> Any:
-    """Return a learned value as JSON can hold it: tensors by name in ``tensors``, or as nested lists without it."""
+    """Return a learned value for JSON: tensors by name in ``tensors``, or as nested lists without it."""
+    if isinstance(value, float) and not math.isfinite(value) and tensors is not None:
+        return {_NOT_FINITE: str(value)}  # JSON has no word for it
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Tensor):
@@ -206,10 +242,9 @@ def _plain(value: Any, tensors: dict[str, Tensor] | None = None) -> Any:
         tensors[name] = value
         return {_TENSOR: name}
     if isinstance(value, Fittable):
-        kept = {name: _plain(getattr(value, name), tensors) for name in value._learned()}
         options = {name: _plain_option(option, tensors) for name, option in value.options().items()}
         seen = {} if value._seen is None else {"seen": _plain(value._seen, tensors)}
-        return {_CLASS: class_name(type(value)), "options": options, "state": kept, **seen}
+        return {_CLASS: class_name(type(value)), "options": options, "state": value._plain_state(tensors), **seen}
     if isinstance(value, list | tuple):
         return [_plain(item, tensors) for item in value]
     if isinstance(value, dict):

@@ -24,7 +24,8 @@ def load(path: str | Path, *, known: Iterable[type[Fittable]] = ()) -> Any:
         The fitted object, with its tensors on the CPU, to the bit as it was.
 
     Raises:
-        ValueError: if the file is none that ``save`` wrote, or holds a class that is unknown here.
+        ValueError: if the file is none that ``save`` wrote, or holds a class that is unknown here, or values that the
+            class does not learn.
 
     Example:
         >>> import tempfile, torch, trueline

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -49,6 +49,8 @@ class OnlineCalibrator(Fittable, ABC):
     A method implements :meth:`_stream`. Scores are given to it as log-odds of class 1, clipped to those of
     probabilities from 1e-5 to 1 - 1e-5, in double precision.
     """
+
+    _needs_fit: ClassVar[bool] = False
 
     steps_: int
     """How many labels it has learned from."""
@@ -109,9 +111,6 @@ class OnlineCalibrator(Fittable, ABC):
 
     def _now(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._learned()}
-
-    def _check_fitted(self) -> None:
-        """Allow everything: also an object that has seen no label predicts and can be saved."""
 
 
 def _read(logits: Tensor | None, probs: Tensor | None) -> tuple[list[float], Tensor]:

@@ -23,7 +23,7 @@ def beta_cdf(x: Float[Tensor, "*#S"], a: Float[Tensor, "*#S"], b: Float[Tensor, 
         b: second parameter, above 0.
 
     Returns:
-        Probabilities, float64, to about 1e-12; for parameters of a million to about 1e-9.
+        Probabilities, float64, to about 1e-12; with fewer digits for parameters of a million.
 
     Raises:
         ValueError: if an argument is out of range.
@@ -60,7 +60,7 @@ def beta_quantile(
         b: second parameter, above 0.
 
     Returns:
-        Values in [0, 1], float64, to about 1e-12.
+        Values in [0, 1], float64, to about 1e-9 of their own size.
 
     Raises:
         ValueError: if an argument is out of range.

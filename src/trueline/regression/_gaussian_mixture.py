@@ -32,7 +32,7 @@ _SUM_TOLERANCE = 1e-3
         year=2006,
         doi="10.1256/qj.05.235",
     ),
-    cost="K components: K operations per value, K² for the score, about ten cdfs for a quantile",
+    cost="K components: K operations per value, K² for the score, several cdfs for a quantile",
 )
 @dataclass(frozen=True, eq=False)
 class GaussianMixture(Predictive):

@@ -1,7 +1,6 @@
 """The contract of predictive distributions of one real number a sample."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,8 +13,10 @@ class Predictive(ABC):
     so that scores serve as losses, and are in the wider dtype of parameters and values.
     """
 
-    has_density: ClassVar[bool] = True
-    """Whether the log density says something; a score of a distribution without one is never its log density."""
+    @property
+    def has_density(self) -> bool:
+        """Whether the log density says something; a score of a distribution without one is never its log density."""
+        return True
 
     @abstractmethod
     def __len__(self) -> int:

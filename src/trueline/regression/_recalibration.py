@@ -117,7 +117,7 @@ class Recalibrated(Predictive):
     recalibration: Recalibration
 
     @property
-    def has_density(self) -> bool:  # type: ignore[override]
+    def has_density(self) -> bool:
         """Whether the log density says something: never for a recalibration by steps."""
         return self.base.has_density and self.recalibration.has_density
 
