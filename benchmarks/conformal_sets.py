@@ -37,7 +37,7 @@ METHODS: dict[str, tuple[Callable[[], ConformalClassifier], Any]] = {
 }
 
 
-class Stored(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class Stored(ClassifierMixin, BaseEstimator):
     """A classifier whose inputs are its probabilities."""
 
     def fit(self, x: np.ndarray, y: np.ndarray) -> "Stored":
