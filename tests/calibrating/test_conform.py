@@ -57,7 +57,7 @@ def test_every_score_under_every_condition(method: str, conditional: str) -> Non
     labels, logits = _draw(0)
     predictions = from_arrays(labels, logits=logits, groups=(labels > 2).long())
     found = conform(predictions, alpha=0.2, method=method, conditional=conditional)
-    assert found.report.coverage.high > 0.8
+    assert found.report.coverage.value > 0.8 - 0.12  # three deviations for the hundred samples of a smaller part
     assert [point.method for point in found.others] == list(SCORES)
     coverages = [point.coverage for point in found.curve]
     assert coverages == sorted(coverages, reverse=True)

@@ -45,12 +45,21 @@ def test_no_other_penalty_of_the_list_does_better(generator: torch.Generator, ob
 
 
 def test_tuned_sets_are_smaller_than_those_of_aps(generator: torch.Generator) -> None:
-    labels, logits = _draw(generator, 3000)
-    sharp = logits + 2 * torch.randn(logits.shape, generator=generator)  # noise makes the tail worthless
-    tuned = tune_raps(labels[:600], 0.1, logits=sharp[:600]).fit(labels[600:1800], logits=sharp[600:1800])
-    plain = APS(0.1).fit(labels[600:1800], logits=sharp[600:1800])
-    sizes = [m.predict_set(logits=sharp[1800:]).sum(dim=1).double().mean() for m in (tuned, plain)]
-    assert sizes[0] < sizes[1]
+    # Labels are among the first three, and the tail is worth nothing, long as it is in some rows.
+    logits = torch.randn(3000, 30, generator=generator) * (0.2 + 3 * torch.rand(3000, 1, generator=generator))
+    places = torch.randint(3, (3000, 1), generator=generator)
+    labels = logits.argsort(dim=1, descending=True).gather(1, places).squeeze(1)
+    tuned = tune_raps(labels[:600], 0.1, logits=logits[:600]).fit(labels[600:1800], logits=logits[600:1800])
+    plain = APS(0.1).fit(labels[600:1800], logits=logits[600:1800])
+    sizes = [m.predict_set(logits=logits[1800:]).sum(dim=1).double().mean() for m in (tuned, plain)]
+    assert sizes[0] < 3 < 6 < sizes[1]
+
+
+def test_too_few_samples_are_said_once(generator: torch.Generator) -> None:
+    labels, logits = _draw(generator, 5)
+    with pytest.warns(UserWarning, match="only 5") as said:
+        tune_raps(labels, 0.1, logits=logits)
+    assert len(said) == 1
 
 
 def test_bad_input_is_refused(generator: torch.Generator) -> None:

@@ -90,9 +90,9 @@ class _LooksAtTheBatch(LAC):
         return super()._scores(log_probs, draws) - log_probs.mean()
 
 
-class _IgnoresTheIndex(APS):
-    def _draws(self, values, index, generator, purpose):
-        return super()._draws(values, None, generator, purpose)
+class _CountsPositions(APS):
+    def _shifts(self, count, index, generator, purpose, *, positions=False):
+        return super()._shifts(count, index, generator, purpose, positions=True)
 
 
 class _ClaimsToBeRandom(LAC):
@@ -102,10 +102,10 @@ class _ClaimsToBeRandom(LAC):
 class _NeverTheSame(APS):
     calls = 0
 
-    def _draws(self, values, index, generator, purpose):
+    def _shifts(self, count, index, generator, purpose, *, positions=False):
         self.calls += 1
         type(self).calls += 1
-        return super()._draws(values, index, torch.Generator().manual_seed(self.calls), purpose)
+        return super()._shifts(count, index, torch.Generator().manual_seed(self.calls), purpose)
 
 
 class _SaysNothing(LAC):
@@ -204,7 +204,7 @@ BROKEN = {
     _OneNumberPerLabel: "must not depend on the batch or its order",
     _GrowsWithAlpha: "sets must shrink as alpha grows",
     _LooksAtTheBatch: "must not depend on the batch",
-    _IgnoresTheIndex: "must not depend on the batch or its order",
+    _CountsPositions: "must not depend on the batch or its order",
     _ClaimsToBeRandom: "randomised is True, but generators",
     _NeverTheSame: "p-value is above alpha|the same calls|batch",
     _SaysNothing: "a warning must say that the samples are too few",

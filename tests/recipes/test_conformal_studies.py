@@ -88,8 +88,8 @@ def test_coverage_in_the_simulations_is_that_of_theory(
     monkeypatch.setattr(coverage, "CLASSIFIERS", {name: coverage.CLASSIFIERS[name] for name in ("LAC", "SAPS")})
     n, repeats = 20, 80
     rows: dict[str, list[float]] = {}
-    for repeat in range(repeats):
-        hits = coverage._classification(n, generator, repeat) | coverage._regression(n, generator)
+    for _ in range(repeats):
+        hits = coverage._classification(n, generator) | coverage._regression(n, generator)
         for name, hit in hits.items():
             rows.setdefault(name, []).append(hit.double().mean().item())
     exact = conformal_rank(n, coverage.ALPHA) / (n + 1)

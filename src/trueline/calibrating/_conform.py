@@ -113,7 +113,7 @@ def conform(
                 "the coverage below promises nothing. Judge on other samples."
             )
         sets = _sets(trial, judged)
-        p_values = trial.p_values(logits=judged.log_probs, groups=_groups(trial, judged), index=judged.rows)
+        p_values = trial.p_values(logits=judged.log_probs, groups=_groups(trial, judged))
         report = evaluate_sets(
             judged.labels,
             sets,
@@ -148,11 +148,11 @@ def _groups(method: ConformalClassifier, samples: Samples) -> Int64[Tensor, " N"
 
 
 def _fit(method: ConformalClassifier, samples: Samples) -> ConformalClassifier:
-    return method.fit(samples.labels, logits=samples.log_probs, groups=_groups(method, samples), index=samples.rows)
+    return method.fit(samples.labels, logits=samples.log_probs, groups=_groups(method, samples))
 
 
 def _sets(method: ConformalClassifier, samples: Samples) -> Bool[Tensor, "N C"]:
-    return method.predict_set(logits=samples.log_probs, groups=_groups(method, samples), index=samples.rows)
+    return method.predict_set(logits=samples.log_probs, groups=_groups(method, samples))
 
 
 def _notes_on_groups(every: Samples, judged: Samples, names: Sequence[str]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What both results share: sentences, something fitted that is kept in a file, and a page."""
+"""What the findings of recalibration and of conformal prediction share: sentences, a file to keep, and a page."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -41,8 +41,8 @@ def recalibrate(
         The map, and every measure before and after with paired differences.
 
     Raises:
-        ValueError: if the method is unknown, there are fewer than 30 samples to fit to, or predictions are not what
-            they should be.
+        ValueError: if the method is unknown, there are fewer than 30 samples of positive weight to fit to, or
+            predictions are not what they should be, such as logits that differ by more than 1e60.
 
     Cost:
         One fit, or one and ``folds`` of them; the automatic choice fits each candidate as often as that again.

@@ -1,4 +1,4 @@
-"""Samples of a set of predictions, in memory."""
+"""Samples of a set of predictions in memory, to fit to or to judge on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -57,8 +57,9 @@ def read_samples(predictions: PredictionSet, group_names: Sequence[str]) -> Samp
     rows = rows_in_memory(len(predictions), predictions.num_classes)
     groups = None
     if predictions.groups is not None:  # another file may number the same groups otherwise
-        place = torch.tensor([group_names.index(name) for name in predictions.group_names])
-        groups = place[predictions.groups[rows]]
+        numbers = {name: number for number, name in enumerate(group_names)}
+        places = torch.tensor([numbers[name] for name in predictions.group_names])
+        groups = places[predictions.groups[rows]]
     return Samples(
         rows=rows,
         labels=predictions.labels[rows],

@@ -13,9 +13,9 @@ class ConformalModel(DeployedModel):
 
     It is made of tensor operations alone: ``torch.export`` and ``torch.compile`` take it with the model, and so does
     ``torch.onnx.export``; there, scores that rank the classes (APS, RAPS, SAPS) compare each pair of classes, as ONNX
-    has no stable sort, and may have up to 1024 of them. Predictions are not checked here; a NaN of the model leads to
-    an empty set. Thresholds that hold for calibrated probabilities need them here too: give a
-    ``trueline.calibrate.CalibratedModel`` as the model.
+    has no stable sort, which takes C² numbers a sample and ends at 1024 classes. Predictions are not checked here; a
+    NaN of the model leads to an empty set. Thresholds that hold for calibrated probabilities need them here too: give
+    a ``trueline.calibrate.CalibratedModel`` as the model.
 
     Args:
         model: from inputs to logits (B, C), or (B,) or (B, 1) log-odds of class 1 of two; None where the inputs are
@@ -45,8 +45,7 @@ class ConformalModel(DeployedModel):
 
         Args:
             inputs: of the model.
-            index: (B,) numbers of the samples, which decide the random numbers of a randomised score; positions if
-                None.
+            index: (B,) numbers of the samples, which take part in deciding the U of a randomised score; or None.
             groups: (B,) group numbers, for thresholds by group.
 
         Returns:

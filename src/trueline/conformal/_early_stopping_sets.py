@@ -77,7 +77,7 @@ class ConformalEarlyStopping(Fittable):
             labels: (N,) class numbers, int64, of samples that trained nothing, apart from the choice of a checkpoint.
             logits: (T, N, C) unnormalised scores of each checkpoint, or (T, N) log-odds of class 1 of two; or None.
             probs: (T, N, C) probabilities, or (T, N) of class 1 of two; or None.
-            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (N,) numbers of the samples, int64, which take part in deciding their U; or None.
 
         Returns:
             Itself. Too few samples of a group are said in a warning.
@@ -87,10 +87,17 @@ class ConformalEarlyStopping(Fittable):
             TypeError: if a dtype is wrong.
         """
         losses, scores = [], []
+        given = logits if logits is not None else probs
+        if given is not None and given.ndim == 2 and given.shape[1] != len(labels):
+            name = "logits" if logits is not None else "probs"
+            raise ValueError(
+                f"{name} must be (T, N, C), one (N, C) table a checkpoint, or (T, N) of two classes, with N = "
+                f"{len(labels)} labels, got {tuple(given.shape)}; for one checkpoint pass {name}[None]"
+            )
         for run in _runs(logits, probs):
             log_probs = read_log_probs(**run).detach()
             check_labels(labels, *log_probs.shape)
-            own = self.method.scores(**run, index=index, calibrating=True)
+            own = self.method.scores(**run, index=index)
             losses.append(-log_probs.gather(1, labels[:, None]).sum())
             scores.append(own.gather(1, labels[:, None]).squeeze(1))
         with self._learning():
@@ -141,7 +148,7 @@ class ConformalEarlyStopping(Fittable):
         Args:
             logits: (T, M, C) unnormalised scores of each checkpoint, or (T, M) log-odds of class 1 of two; or None.
             probs: (T, M, C) probabilities, or (T, M) of class 1 of two; or None.
-            index: (M,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (M,) numbers of the samples, int64, which take part in deciding their U; or None.
 
         Returns:
             (M, C) p-values in (0, 1], float64.
@@ -165,7 +172,7 @@ class ConformalEarlyStopping(Fittable):
         Args:
             logits: (T, M, C) unnormalised scores of each checkpoint, or (T, M) log-odds of class 1 of two; or None.
             probs: (T, M, C) probabilities, or (T, M) of class 1 of two; or None.
-            index: (M,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (M,) numbers of the samples, int64, which take part in deciding their U; or None.
 
         Returns:
             (M, C) True for the classes in the set. If the method has ``allow_empty=False``, the most probable class of

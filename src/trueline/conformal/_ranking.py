@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-_PAIRED_CLASSES = 1024  # up to here an exported or compiled model compares pairs of classes
+_PAIRED_CLASSES = 1024  # up to here a model in ONNX compares pairs of classes
 
 
 def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int64[Tensor, "N C"]]:
@@ -18,7 +18,7 @@ def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int6
     Returns:
         (N, C) probabilities and (N, C) classes.
     """
-    if torch.compiler.is_compiling() and log_probs.shape[1] <= _PAIRED_CLASSES:
+    if torch.onnx.is_in_onnx_export() and log_probs.shape[1] <= _PAIRED_CLASSES:
         return _paired(log_probs)
     # NumPy's sort is faster on a CPU, but it is not stable, and no exported model can hold it.
     if log_probs.device.type == "cpu" and not torch.compiler.is_compiling():
@@ -31,7 +31,7 @@ def ranking(log_probs: Float[Tensor, "N C"]) -> tuple[Float[Tensor, "N C"], Int6
 
 
 def _paired(log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the same from a comparison of each pair of classes, as ONNX has no stable sort; NaNs keep their places."""
+    """Return the same from a comparison of each pair of classes, as ONNX has no stable sort; rows of NaN stay so."""
     number = torch.arange(log_probs.shape[1], device=log_probs.device)
     earlier, own, other = number < number[:, None], log_probs[:, :, None], log_probs[:, None, :]
     rank = ((earlier & ~(own > other)) | (~earlier & (other > own))).sum(dim=2)

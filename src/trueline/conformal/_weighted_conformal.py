@@ -86,7 +86,7 @@ class WeightedConformal(Fittable):
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
             weight: (N,) likelihood ratios of new to calibration inputs, at least zero, with a positive sum; see
                 :func:`likelihood_ratio`. They must not depend on these labels.
-            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (N,) numbers of the samples, int64, which take part in deciding their U; or None.
 
         Returns:
             Itself.
@@ -95,7 +95,7 @@ class WeightedConformal(Fittable):
             ValueError: if predictions, labels, weights or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        scores = self.method.scores(logits=logits, probs=probs, index=index, calibrating=True)
+        scores = self.method.scores(logits=logits, probs=probs, index=index)
         check_labels(labels, *scores.shape)
         check_weight(weight, len(labels))
         with self._learning():
@@ -135,7 +135,7 @@ class WeightedConformal(Fittable):
             logits: (M, C) unnormalised scores, or (M,) log-odds of class 1 of two; or None.
             probs: (M, C) probabilities, or (M,) of class 1 of two; or None.
             weight: (M,) likelihood ratios of the samples, on the scale of the calibration weights.
-            index: (M,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (M,) numbers of the samples, int64, which take part in deciding their U; or None.
 
         Returns:
             (M, C) True for the classes in the set. If the method has ``allow_empty=False``, the most probable class is
@@ -169,7 +169,7 @@ class WeightedConformal(Fittable):
             logits: (M, C) unnormalised scores, or (M,) log-odds of class 1 of two; or None.
             probs: (M, C) probabilities, or (M,) of class 1 of two; or None.
             weight: (M,) likelihood ratios of the samples, on the scale of the calibration weights.
-            index: (M,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (M,) numbers of the samples, int64, which take part in deciding their U; or None.
 
         Returns:
             (M, C) p-values in [0, 1], float64.

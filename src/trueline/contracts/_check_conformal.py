@@ -185,13 +185,14 @@ def _batch_and_order_do_not_matter(make: Factory) -> None:
     index = 3 * torch.arange(NUM_SAMPLES) + 5
     method = _fitted(make, index=index)
     extra = _extra(method, logits)
-    whole = _sets(method, logits, index=index), _p_values(method, logits, index=index)
     order = torch.randperm(NUM_SAMPLES, generator=torch.Generator().manual_seed(2))
-    for rows in (order, torch.arange(10, 30), torch.tensor([41])):
-        some = {name: values[rows] for name, values in {**extra, "index": index}.items()}
-        promise = "the result of a sample with an index must not depend on the batch or its order"
-        assert torch.equal(method.predict_set(logits=logits[rows], **some), whole[0][rows]), promise
-        assert torch.equal(method.p_values(logits=logits[rows], **some), whole[1][rows]), promise
+    for known in ({}, {"index": index}):
+        whole = _sets(method, logits, **known), _p_values(method, logits, **known)
+        for rows in (order, torch.arange(10, 30), torch.tensor([41])):
+            some = {name: values[rows] for name, values in {**extra, **known}.items()}
+            promise = "the result of a sample must not depend on the batch or its order"
+            assert torch.equal(method.predict_set(logits=logits[rows], **some), whole[0][rows]), promise
+            assert torch.equal(method.p_values(logits=logits[rows], **some), whole[1][rows]), promise
     labels, fitted = _problem(0)
     some = {name: values[order] for name, values in {**extra, "index": index}.items()}
     again = make(ALPHA).fit(labels[order], logits=fitted[order], **some)
@@ -331,13 +332,12 @@ def _coverage_is_as_agreed(make: Factory) -> None:
     for size in SIZES:
         repeats = calibrated // size
         labels, logits = _problem(size, repeats * (size + tests))
-        index = torch.arange(len(labels))
         hits = 0
-        for rows in torch.split(index, size + tests):
+        for rows in torch.split(torch.arange(len(labels)), size + tests):
             method = make(alpha)
             fit, test = rows[:size], rows[size:]
-            method.fit(labels[fit], logits=logits[fit], index=fit, **_extra(method, fit))
-            sets = method.predict_set(logits=logits[test], index=test, **_extra(method, test))
+            method.fit(labels[fit], logits=logits[fit], **_extra(method, fit))
+            sets = method.predict_set(logits=logits[test], **_extra(method, test))
             hits += int(sets.gather(1, labels[test][:, None]).sum())
         above = math.floor((size + 1) * alpha + 1e-9)  # calibration scores above the threshold, and the infinite one
         law = covered_law(size + 1 - above, above, repeats, tests) if exact else _binomial(repeats, 1 - alpha)

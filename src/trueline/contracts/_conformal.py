@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts._checks import check_labels, check_predictions, row_blocks
+from trueline.contracts._checks import check_labels, check_predictions, check_tensors, row_blocks
 from trueline.contracts._fingerprint import row_hashes, share_seen, smallest_hashes
 from trueline.contracts._fittable import Fittable
 from trueline.contracts._predictions import checked_log_probs, read_log_probs
@@ -16,7 +16,9 @@ from trueline.contracts._probability_map import check_as_fitted
 
 C = TypeVar("C", bound="ConformalClassifier")
 
-CALIBRATION, PREDICTION, SPLIT, TIES = range(4)  # what a sample's uniform number is for; each purpose has its own
+SCORE, SPLIT, TIES = range(3)  # what a sample's uniform number is for; each purpose has its own
+_FINEST = 700.0  # nats below which log-probabilities are alike for U: those of probabilities that are zero are
+_SPREAD = 1000.0  # how fast U goes round as predictions change, in turns per nat: rounding hardly moves it
 
 
 class ConformalClassifier(Fittable, ABC):
@@ -29,11 +31,12 @@ class ConformalClassifier(Fittable, ABC):
     log-probabilities and scores, where a larger score is a worse class. Methods with one threshold derive from
     ``trueline.conformal.SplitConformal`` and only need ``_scores``.
 
-    A randomised score takes one uniform number U per sample, shared by all classes of that sample. By default U is a
-    hash of ``seed`` and the sample's ``index``, so that neither the batch nor the order decides what is in a set.
-    Without ``index`` the sample's position in the call takes its place: pass ``index=`` if predictions come in batches,
-    else samples of different batches share their numbers. With ``generator=`` U is drawn anew in each call. The numbers
-    of calibration samples and of later ones are different for the same index.
+    A randomised score takes one number U per sample, shared by all classes of that sample, which looks uniform and
+    yet is decided by ``seed`` and the sample's own predictions (:func:`predicted_uniform`). So scores stay
+    exchangeable, which is all that the promise needs, and it holds for every seed; and neither the batch nor the
+    order decides what is in a set. Samples with equal predictions share a U: where many do, as with a model that
+    knows a few answers only, sets are larger than they need be, and ``index=``, a number for each sample, keeps them
+    apart. With ``generator=`` U is drawn anew in each call.
     """
 
     exact_coverage: bool
@@ -61,7 +64,7 @@ class ConformalClassifier(Fittable, ABC):
     """Whether a set may be empty; else it holds at least the most probable class."""
 
     seed: int = 0
-    """Decides U together with a sample's index."""
+    """Decides U together with a sample's predictions."""
 
     num_classes_: int
     """How many classes it was fitted to."""
@@ -113,7 +116,7 @@ class ConformalClassifier(Fittable, ABC):
             logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
             groups: (N,) group numbers, int64, at least 0, for methods with thresholds by group; else None.
-            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (N,) numbers of the samples, int64, which take part in deciding their U; or None.
             generator: draws the U anew, if given.
 
         Returns:
@@ -126,17 +129,17 @@ class ConformalClassifier(Fittable, ABC):
         values = check_predictions(logits=logits, probs=probs).detach()
         check_labels(labels, *values.shape)
         self._check_groups(groups, len(labels))
-        draws = self._draws(values, index, generator, CALIBRATION)
+        shifts = self._shifts(len(values), index, generator, SCORE).to(values.device)
         scores, hashes = values.new_empty(values.shape, dtype=torch.float64), []
-        for block, draw, result in row_blocks(values, draws, scores):
+        for block, shift, result in row_blocks(values, shifts, scores):
             log_probs = checked_log_probs(block, normalised=probs is not None)
-            result.copy_(self._scores(log_probs, draw))
+            result.copy_(self._scores(log_probs, self._draws(log_probs, shift)))
             hashes.append(row_hashes(log_probs))
         with self._learning():
             self.num_classes_ = values.shape[1]
-            parts = (
-                self._uniform(len(labels), index, generator, SPLIT) if self.splits_samples else torch.ones_like(draws)
-            )
+            parts = torch.ones_like(shifts)
+            if self.splits_samples:
+                parts = self._shifts(len(values), index, generator, SPLIT, positions=True)
             self._calibrate(scores, labels, groups, parts.to(labels.device))
             self._seen = smallest_hashes(torch.cat(hashes))
         return self
@@ -148,16 +151,14 @@ class ConformalClassifier(Fittable, ABC):
         probs: Float[Tensor, "N *C"] | None = None,
         index: Int64[Tensor, " N"] | None = None,
         generator: torch.Generator | None = None,
-        calibrating: bool = False,
     ) -> Float[Tensor, "N C"]:
         """Return the score of every class, larger is worse; needs no fit.
 
         Args:
             logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
-            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (N,) numbers of the samples, int64, which take part in deciding their U; or None.
             generator: draws the U anew, if given.
-            calibrating: whether to use the U that ``fit`` uses, and not those of ``predict_set``.
 
         Returns:
             (N, C) scores, float64.
@@ -166,9 +167,7 @@ class ConformalClassifier(Fittable, ABC):
             ValueError: if the predictions or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        purpose = CALIBRATION if calibrating else PREDICTION
-        scored = self._scored(logits, probs, None, index, generator, purpose=purpose)
-        return torch.cat([scores for _, scores, *_ in scored])
+        return torch.cat([scores for _, scores, *_ in self._scored(logits, probs, None, index, generator)])
 
     def predict_set(
         self,
@@ -188,7 +187,7 @@ class ConformalClassifier(Fittable, ABC):
             logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
             groups: (N,) group numbers, int64, at least 0, for methods with thresholds by group; else None.
-            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (N,) numbers of the samples, int64, which take part in deciding their U; or None.
             generator: draws the U anew, if given.
 
         Returns:
@@ -227,10 +226,12 @@ class ConformalClassifier(Fittable, ABC):
             logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
             groups: (N,) group numbers, int64, at least 0, for methods with thresholds by group; else None.
-            index: (N,) numbers of the samples, int64, which decide their U; None for their positions.
+            index: (N,) numbers of the samples, int64, which take part in deciding their U; or None.
             generator: draws the U anew, if given.
-            smoothed: whether to break ties at random, by a further uniform number per sample, so that the p-value of
-                the label is exactly uniform. Sets are those of the p-values that are not smoothed.
+            smoothed: whether to break ties at random, by a further number per sample, so that the p-value of the
+                label is uniform. The sample's position in the call takes part in deciding it unless there is an
+                ``index``, since samples with equal predictions must not share it. Sets are those of the p-values that
+                are not smoothed.
 
         Returns:
             (N, C) p-values in (0, 1], float64.
@@ -272,11 +273,8 @@ class ConformalClassifier(Fittable, ABC):
         self, log_probs: Float[Tensor, "N C"], index: Int64[Tensor, " N"] | None, groups: Int64[Tensor, " N"] | None
     ) -> Bool[Tensor, "N C"]:
         """Return the sets by tensor operations alone, without checks, so that they can be exported with a model."""
-        draws = torch.ones_like(log_probs[:, 0])
-        if self.randomised:
-            place = torch.arange(log_probs.shape[0], device=log_probs.device) if index is None else index
-            draws = hashed_uniform(place, self.seed, PREDICTION)
-        return self._members(log_probs, self._scores(log_probs, draws), groups)
+        shifts = torch.zeros_like(log_probs[:, 0]) if index is None else hashed_uniform(index, self.seed, SCORE)
+        return self._members(log_probs, self._scores(log_probs, self._draws(log_probs, shifts)), groups)
 
     def _members(
         self, log_probs: Float[Tensor, "N C"], scores: Float[Tensor, "N C"], groups: Int64[Tensor, " N"] | None
@@ -295,35 +293,41 @@ class ConformalClassifier(Fittable, ABC):
         index: Tensor | None,
         generator: torch.Generator | None,
         *,
-        purpose: int = PREDICTION,
         smoothed: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
         """Yield log-probabilities, scores, groups and numbers for ties of run after run of rows."""
         values = check_predictions(logits=logits, probs=probs).detach()
-        draws = self._draws(values, index, generator, purpose)
-        ties = self._uniform(len(values), index, generator, TIES).to(values.device) if smoothed else None
+        shifts = self._shifts(len(values), index, generator, SCORE).to(values.device)
+        ties = shifts
+        if smoothed:
+            ties = self._shifts(len(values), index, generator, TIES, positions=True).to(values.device)
         start = 0
-        for block, draw in row_blocks(values, draws):
+        for block, shift, tie in row_blocks(values, shifts, ties):
             log_probs = checked_log_probs(block, normalised=probs is not None)
-            rows = slice(start, start + len(block))
+            group = None if groups is None else groups[start : start + len(block)]
             start += len(block)
-            group, tie = (None if values is None else values[rows] for values in (groups, ties))
-            yield log_probs, self._scores(log_probs, draw), group, tie
+            uniform = predicted_uniform(log_probs, tie, self.seed, TIES) if smoothed else None
+            yield log_probs, self._scores(log_probs, self._draws(log_probs, shift)), group, uniform
 
-    def _draws(
-        self, values: Tensor, index: Tensor | None, generator: torch.Generator | None, purpose: int
+    def _draws(self, log_probs: Float[Tensor, "N C"], shifts: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+        return predicted_uniform(log_probs, shifts, self.seed) if self.randomised else torch.ones_like(shifts)
+
+    def _shifts(
+        self,
+        count: int,
+        index: Tensor | None,
+        generator: torch.Generator | None,
+        purpose: int,
+        *,
+        positions: bool = False,
     ) -> Float[Tensor, " N"]:
+        """Return what decides uniform numbers beside the predictions: a generator, the index, positions, or nothing."""
         if index is not None:
-            _check_integers(index, "index", len(values))
-        if not self.randomised:
-            return torch.ones(len(values), dtype=torch.float64, device=values.device)
-        return self._uniform(len(values), index, generator, purpose).to(values.device)
-
-    def _uniform(
-        self, count: int, index: Tensor | None, generator: torch.Generator | None, purpose: int
-    ) -> Float[Tensor, " N"]:
+            _check_integers(index, "index", count)
         if generator is not None:
             return torch.rand(count, generator=generator, dtype=torch.float64, device=generator.device)
+        if index is None and not positions:
+            return torch.zeros(count, dtype=torch.float64)
         return hashed_uniform(torch.arange(count) if index is None else index, self.seed, purpose)
 
     def _check_groups(self, groups: Tensor | None, count: int) -> None:
@@ -342,6 +346,36 @@ class ConformalClassifier(Fittable, ABC):
         values = check_predictions(logits=logits, probs=probs)
         self._check_groups(groups, len(values))
         check_as_fitted(self, values, self.num_classes_)
+
+
+def predicted_uniform(
+    log_probs: Float[Tensor, "N C"], shifts: Float[Tensor, " N"], seed: int, purpose: int = SCORE
+) -> Float[Tensor, " N"]:
+    """Return numbers that look uniform, each decided by the predictions of one sample and a shift.
+
+    The sum over classes of the log-probabilities, in turns of a circle that takes a thousandth of a nat or less: the
+    part of a turn that is left. That is our choice. It does not depend on the order of the classes, and unlike a hash
+    of the digits it hardly notices rounding, so that other hardware or another batch gives the same sets.
+
+    Args:
+        log_probs: (N, C) log-probabilities, float64.
+        shifts: (N,) parts of a turn to be added.
+        seed: any whole number; decides the length of a turn.
+        purpose: as in :func:`hashed_uniform`.
+
+    Returns:
+        (N,) numbers strictly between 0 and 1, float64.
+
+    Example:
+        >>> import torch
+        >>> log_probs = torch.tensor([[0.2, 0.8], [0.8, 0.2], [0.3, 0.7]], dtype=torch.float64).log()
+        >>> first = predicted_uniform(log_probs, torch.zeros(3, dtype=torch.float64), seed=0)
+        >>> bool(first[0] == first[1]), bool(first[0] == first[2])
+        (True, False)
+    """
+    spread = _SPREAD * (1 + _mixed_number(_mixed_number(seed + _STEP * (purpose + 1))) / 2**64)
+    turns = spread * log_probs.clamp_min(-_FINEST).sum(dim=1) + shifts
+    return (turns - turns.floor()).clamp(2.0**-53, 1 - 2.0**-53)
 
 
 def hashed_uniform(index: Int64[Tensor, " N"], seed: int, purpose: int = 0) -> Float[Tensor, " N"]:
@@ -394,6 +428,7 @@ def _signed(number: int) -> int:
 
 
 def _check_integers(values: Tensor, name: str, count: int) -> None:
+    check_tensors(**{name: values})
     if values.dtype != torch.int64:
         raise TypeError(f"{name} must be int64, got {values.dtype}; convert with {name}.long()")
     if values.shape != (count,):
