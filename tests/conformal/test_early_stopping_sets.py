@@ -118,6 +118,8 @@ def test_what_does_not_fit_is_refused(generator: torch.Generator) -> None:
         stopped.fit(labels)
     with pytest.raises(ValueError, match=r"shape \(T, N, C\)"):
         stopped.fit(labels, logits=logits[:0])
+    with pytest.raises(ValueError, match=r"logits must be \(T, N, C\).* got \(40, 3\); .* pass logits\[None\]"):
+        ConformalEarlyStopping.fit.__wrapped__(stopped, labels, logits=logits[0])
     for wrapped in (ClassConditional(LAC(0.1)), NoiseAware(LAC(0.1), 0.2)):
         with pytest.raises(ValueError, match="has a calibration of its own, which would not be used here"):
             ConformalEarlyStopping(wrapped)

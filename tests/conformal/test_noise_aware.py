@@ -40,6 +40,7 @@ def test_without_noise_it_is_ordinary_to_the_bit(generator: torch.Generator, mak
         assert torch.allclose(*smoothed, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:the correction for noisy labels")  # 60 samples are few
 @pytest.mark.parametrize("noise", [0.1, 0.4, 0.7])
 def test_the_slow_twin_finds_the_same_threshold(generator: torch.Generator, noise: float) -> None:
     labels, logits = _draw(generator, 60)
@@ -100,6 +101,36 @@ def test_a_reserve_that_no_sample_can_pay_gives_full_sets(generator: torch.Gener
         method = NoiseAware(LAC(0.05), 0.5, delta=0.01).fit(labels, logits=logits)
     assert method.threshold_ == math.inf
     assert method.predict_set(logits=logits).all()
+
+
+@pytest.mark.parametrize(("alpha", "noise", "delta"), [(0.05, 0.5, 0.01), (0.1, 0.2, 0.1), (0.2, 0.0, 0.05)])
+def test_the_reserve_says_how_many_samples_would_do(
+    generator: torch.Generator, alpha: float, noise: float, delta: float
+) -> None:
+    labels, logits = _draw(generator, 10, 2)
+    with pytest.warns(UserWarning, match="use at least") as said:
+        method = NoiseAware(LAC(alpha), noise, delta=delta).fit(labels, logits=logits)
+    advised = int(str(said[0].message).split("use at least ")[1].split()[0])
+    for samples, enough in ((advised - 1, False), (advised, True)):
+        reserve = math.sqrt(samples * math.log(4 / delta) / 2) * (1 + noise) / (1 - noise)
+        assert ((samples + 1) * (1 - alpha) + reserve <= samples) == enough
+    assert method.threshold_ == math.inf
+
+
+def test_a_correction_as_noisy_as_alpha_is_said(generator: torch.Generator) -> None:
+    labels, logits = _draw(generator, 300, 10)
+    for noise in (0.0, 0.2, 0.4):  # no warning, which would be an error
+        noisy = _replaced(labels, noise, 10, generator)
+        for given in (noise, _uniform(noise, 10)):
+            NoiseAware(LAC(0.1), given).fit(noisy, logits=logits)
+    noisy = _replaced(labels, 0.9, 10, generator)
+    for given in (0.9, _uniform(0.9, 10)):
+        with pytest.warns(UserWarning, match="correction for noisy labels is itself too noisy for alpha = 0.1") as said:
+            method = NoiseAware(LAC(0.1), given).fit(noisy, logits=logits)
+        inside = (-logits.log_softmax(dim=1) <= method.threshold_).double()
+        each = (inside.gather(1, noisy[:, None]).squeeze(1) - 0.09 * inside.sum(dim=1)) / 0.1
+        error = ((each.var(correction=0) - 0.09) / 300).sqrt().item()
+        assert f"a standard error of {error:.2g}" in str(said[0].message)
 
 
 def test_class_by_class_noise_is_corrected(generator: torch.Generator) -> None:

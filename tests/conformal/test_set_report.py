@@ -93,9 +93,11 @@ def test_bad_input_is_refused() -> None:
         evaluate_sets(labels, sets, 0)
     with pytest.raises(TypeError):
         evaluate_sets(labels, sets.double(), 0.1)
+    with pytest.raises(TypeError, match=r"float64 of shape \(3, 2\); convert with sets.bool\(\)$"):
+        evaluate_sets.__wrapped__(labels, sets.double(), 0.1)
     with pytest.raises(ValueError, match="labels must lie"):
         evaluate_sets(labels + 2, sets, 0.1)
-    with pytest.raises(ValueError, match="groups must be"):
+    with pytest.raises(ValueError, match=r"groups must be .* got torch.int64 of shape \(3,\) with least number -1$"):
         evaluate_sets(labels, sets, 0.1, groups=labels - 1)
     with pytest.raises(TypeError, match="N >= 1"):
         evaluate_sets(labels[:0], sets[:0], 0.1)

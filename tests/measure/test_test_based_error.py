@@ -60,6 +60,22 @@ def test_a_calibrated_model_shows_about_the_level_and_others_much_more(generator
     assert low > 0.6
 
 
+def test_the_null_is_what_calibrated_labels_show(generator: torch.Generator) -> None:
+    """Adaptive blocks of few samples reject far more than the level, by chance alone."""
+    p = torch.rand(30, generator=generator, dtype=torch.float64)
+    shares = []
+    for _ in range(12):
+        found = _positive((torch.rand(30, generator=generator, dtype=torch.float64) < p).long(), p)
+        shares.append(found.error.value)
+    shown = torch.tensor(shares)
+    assert found.null > 0.12
+    assert abs(found.null - shown.mean().item()) < 4.5 * shown.std().item() * math.sqrt(1 / 12 + 1 / 40)
+    assert f"if these were calibrated, {100 * found.null:.2g} % on average would be" in str(found)
+    one = _positive(torch.ones(30, dtype=torch.int64), torch.full((30,), 0.5).double(), alpha=0.2, binning="mass")
+    exact = sum(math.comb(30, k) for k in range(31) if abs(k - 15) >= 5) / 2**30  # what the test rejects
+    assert one.null == pytest.approx(exact, abs=4.5 * math.sqrt(exact * (1 - exact) / 40))
+
+
 def test_the_interval_holds_the_value_and_the_value_of_more_data(generator: torch.Generator) -> None:
     labels, log_odds = _draw(generator, 1000)
     found = calibration_rejections(labels, logits=2 * log_odds, event="positive", draws=50)

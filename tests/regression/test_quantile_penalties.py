@@ -24,6 +24,15 @@ def test_the_slow_twins_give_the_same_penalties(generator: torch.Generator) -> N
     assert found == pytest.approx(oracle.quantile_coverage_penalty(*rows, 3.0))
 
 
+def test_shares_are_counted_whatever_the_precision_of_the_model() -> None:
+    y, level = torch.arange(20, dtype=torch.bfloat16), torch.tensor([0.95])
+    assert truncated_distribution_penalty(y, torch.full((20, 1), 18.5, dtype=torch.bfloat16), level).item() == 0
+    assert truncated_distribution_penalty(y, torch.full((20, 1), 17.5, dtype=torch.bfloat16), level).item() > 0
+    many = torch.arange(100_000, dtype=torch.float64)
+    exact = torch.full((100_000, 1), 30_000 - 0.5, dtype=torch.float64)
+    assert truncated_distribution_penalty(many, exact, torch.tensor([0.3])).item() == 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_quantiles_with_the_right_share_cost_nothing(dtype: torch.dtype) -> None:
     y, levels = torch.arange(1.0, 1001, dtype=dtype), LEVELS.to(dtype)

@@ -76,6 +76,7 @@ def test_the_slow_twins_agree(generator: torch.Generator) -> None:
     assert steps.cdf(GRID[:-1]).tolist() == pytest.approx(expected, abs=1e-15)
 
 
+@pytest.mark.filterwarnings("ignore:kernels of sharpness")  # which may be as wide as the interval
 @pytest.mark.parametrize("sharpness", [0.5, 2.0, 100.0, 1000.0])
 def test_the_kernel_map_is_a_distribution_on_the_unit_interval(generator: torch.Generator, sharpness: float) -> None:
     fitted = KernelRecalibration(sharpness=sharpness).fit(torch.rand(200, generator=generator).square())
@@ -99,6 +100,22 @@ def test_the_kernel_map_keeps_at_most_so_many_points(generator: torch.Generator)
     assert not torch.equal(first.pit_, other.pit_)
 
 
+def test_kernels_that_are_too_wide_are_said(generator: torch.Generator) -> None:
+    outcome = torch.randn(1000, generator=generator, dtype=torch.float64)
+    for scale in (2.0, 1.0):  # no warning, which would be an error
+        KernelRecalibration().fit(pit(_standard(1000, scale), outcome))
+    for n in (1, 2):  # of so few nothing is known
+        KernelRecalibration().fit(torch.zeros(n))
+    for moved in (outcome, outcome + 1):  # PITs at both ends, and rather at one
+        values = pit(_standard(1000, 1 / 3), moved)
+        with pytest.warns(UserWarning, match="kernels of sharpness 100 are too wide.* use LinearRecalibration") as said:
+            fitted = KernelRecalibration().fit(values)
+        low = (values <= fitted.quantile(torch.tensor([0.05]))).double().mean()
+        assert f"{low:.1%} of them lie below the corrected 5 % quantile" in str(said[0].message)
+    KernelRecalibration(sharpness=1e5).fit(pit(_standard(1000, 0.5), outcome))  # narrow enough
+
+
+@pytest.mark.filterwarnings("ignore:kernels of sharpness 100 are too wide")
 def test_a_halved_standard_deviation_is_repaired() -> None:
     """The published order of the three: steps and lines reach the floor of chance, kernels of width 4/100 do not."""
     generator = torch.Generator().manual_seed(0)

@@ -100,6 +100,17 @@ def test_the_record_is_drawn_and_becomes_json(right: RegressionReport) -> None:
     assert right.plot().to_dict()["layer"]
 
 
+@pytest.mark.parametrize("ends", [[0.0] * 300, [1.0] * 300, [0.0, 1.0] * 150])
+def test_mass_at_infinity_gives_infinite_numbers(y: torch.Tensor, ends: list[float]) -> None:
+    steps = EmpiricalRecalibration().fit(torch.tensor([*ends, 0.5]))
+    report = evaluate_regression(steps.recalibrate(_model()), y, draws=10)
+    assert report.width.tolist() == [math.inf] * 6
+    assert list(vars(report.mean_crps).values()) == [math.inf] * 3
+    assert "an infinite score" in str(report)
+    lines = LinearRecalibration().fit(torch.tensor([*ends, 0.5])).recalibrate(_model())
+    assert evaluate_regression(lines, y, draws=10).mean_crps.high < math.inf
+
+
 def test_one_outcome_is_enough() -> None:
     report = evaluate_regression(_model(n=1), torch.zeros(1), draws=10)
     assert report.calibration_error.high == math.inf

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.conformal._conformal_quantile import too_few
-from trueline.contracts import Reference
+from trueline.contracts import Reference, check_tensors
 from trueline.numerics import conformal_rank
 
 LIANG = Reference(
@@ -38,6 +38,7 @@ def read_checkpoints(
         TypeError: if they are not floating point.
         ValueError: if the shape does not fit or a value is not finite.
     """
+    check_tensors(**{name: values})
     if not values.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.double()")
     if values.ndim != 2 or values.numel() == 0:
@@ -63,6 +64,7 @@ def read_outcomes(y: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         TypeError: if they are not floating point.
         ValueError: if the shape does not fit or a value is not finite.
     """
+    check_tensors(y=y)
     if not y.is_floating_point():
         raise TypeError(f"y must be floating point, got {y.dtype}; convert with y.double()")
     if y.ndim != 1 or len(y) == 0 or not y.isfinite().all():

@@ -1,5 +1,8 @@
 """Clustered conformal prediction, by Ding, Angelopoulos, Bates, Jordan and Tibshirani (2023)."""
 
+import math
+import warnings
+
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
@@ -34,8 +37,9 @@ class ClusterConditional(ConformalByCell):
     Two things are ours. The quantile of the null cluster is that of its own samples. The paper takes that of all
     samples, which promises these classes nothing, and can cover all samples together too seldom where many of
     them are of rare and hard classes. The price is that a null cluster of fewer than ``1/alpha - 1`` samples is in
-    every set, and a warning says so. And scores are replaced by their ranks before they are clustered: any increasing
-    transform of the score gives the same clusters.
+    every set, and a warning says so; another says so where all classes are in it, and share one threshold. And scores
+    are replaced by their ranks before they are clustered: any increasing transform of the score gives the same
+    clusters.
 
     Args:
         method: whose scores to use, such as ``APS(0.1)``. It stays unfitted.
@@ -93,6 +97,12 @@ class ClusterConditional(ConformalByCell):
             clusters = int(found.max()) + 1
             self.cluster_.fill_(clusters)
             self.cluster_[described] = found
+        else:
+            warnings.warn(
+                f"no class has {math.ceil(enough)} samples among the {int(clustering.sum())} that cluster, so all of "
+                "them are in the null cluster and share one threshold; use more samples, or a larger share",
+                stacklevel=4,
+            )
         names = [f"cluster {m}" for m in range(clusters)]
         names.append("the null cluster" if (self.cluster_ == clusters).any() else "")
         return own[~clustering], self.cluster_[labels[~clustering]], names

@@ -11,7 +11,7 @@ from torch import Tensor
 from trueline.conformal._binomial_cdf import binomial_cdf
 from trueline.conformal._conformal_quantile import check_scores
 from trueline.conformal._language_sets import LEARN_THEN_TEST, QUACH
-from trueline.contracts import Fittable, method
+from trueline.contracts import Fittable, check_tensors, method
 
 S = TypeVar("S", bound="ComponentSelection")
 
@@ -112,6 +112,7 @@ def _check(scores: Tensor, **judged: Tensor | None) -> None:
     check_scores(scores)
     if scores.ndim != 2 or scores.numel() == 0:
         raise ValueError(f"scores must have shape (N, E), one row a sample, got {tuple(scores.shape)}")
+    check_tensors(**judged)
     for name, values in judged.items():
         if values is not None and values.dtype != torch.bool:
             raise TypeError(f"{name} must be bool, got {values.dtype}; convert with {name}.bool()")

@@ -2,12 +2,13 @@
 
 import math
 import warnings
+from numbers import Number
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Reference, check_weight, method
+from trueline.contracts import Reference, check_tensors, check_weight, method
 from trueline.numerics import conformal_rank
 
 _GUARD = 1e-12  # sums that should be equal may differ by rounding
@@ -88,14 +89,15 @@ def conformal_quantile(
     return torch.cat([values, values.new_full((1,), math.inf)])[place].reshape(own.shape)
 
 
-def too_few(scores: str, alpha: float) -> str:
+def too_few(scores: str, alpha: float, needed: int | None = None) -> str:
     """Return the sentence that warns of an infinite threshold.
 
     Args:
         scores: which calibration scores are too few.
         alpha: wanted rate of misses, in (0, 1).
+        needed: how many would do; None for those of an ordinary threshold.
     """
-    needed = math.ceil((1 - _GUARD) / alpha) - 1
+    needed = math.ceil((1 - _GUARD) / alpha) - 1 if needed is None else needed
     return (
         f"the calibration scores are too few for alpha = {alpha:g}, {scores}: their threshold is infinite and nothing "
         f"is left out of a set; use at least {needed} or a larger alpha"
@@ -109,8 +111,11 @@ def check_alpha(alpha: float) -> None:
         alpha: the rate.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is outside.
+        TypeError: if it is no number.
     """
+    if not isinstance(alpha, Number):
+        raise TypeError(f"alpha must be a number, got {alpha!r}; for 90 % coverage pass 0.1")
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must lie strictly between 0 and 1, got {alpha}; for 90 % coverage pass 0.1")
 
@@ -125,6 +130,7 @@ def check_scores(scores: Float[Tensor, "*N"]) -> None:
         TypeError: if they are not floating point.
         ValueError: if one is NaN.
     """
+    check_tensors(scores=scores)
     if not scores.is_floating_point():
         raise TypeError(f"scores must be floating point, got {scores.dtype}; convert with scores.double()")
     if scores.isnan().any():

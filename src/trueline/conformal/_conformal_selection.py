@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trueline.conformal._false_discovery import benjamini_hochberg, check_level
-from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, check_tensors, import_optional, method, plain_chart
 
 JIN = Reference(
     authors="Ying Jin, Emmanuel J. Candès",
@@ -158,6 +158,7 @@ def check_selection(wanted: Tensor, calibration: Tensor, candidates: Tensor) -> 
         TypeError: if a dtype is wrong.
         ValueError: if shapes differ, something is empty or a prediction is NaN.
     """
+    check_tensors(wanted=wanted, calibration=calibration, candidates=candidates)
     if wanted.dtype != torch.bool:
         raise TypeError(f"wanted must be bool, got {wanted.dtype}; pass for example outcomes > limit")
     if wanted.ndim != 1 or calibration.shape[-1:] != wanted.shape or calibration.shape[:-1] != candidates.shape[:-1]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trueline.conformal._binomial_cdf import binomial_cdf
 from trueline.conformal._sampled_sets import STOPPING, grid_pairs, kept_answers, quantiles, set_scores
-from trueline.contracts import Fittable, Reference, method
+from trueline.contracts import Fittable, Reference, check_tensors, method
 
 S = TypeVar("S", bound="LanguageSets")
 
@@ -142,6 +142,7 @@ class LanguageSets(Fittable):
             TypeError: if a dtype is wrong.
         """
         values, alike = self._read(quality, similarity)
+        check_tensors(acceptable=acceptable)
         if acceptable.dtype != torch.bool:
             raise TypeError(f"acceptable must be bool, got {acceptable.dtype}; convert with acceptable.bool()")
         if acceptable.shape != values.shape or len(values) < 2:
@@ -229,6 +230,7 @@ class LanguageSets(Fittable):
         return list(settings[order[better]])
 
     def _read(self, quality: Tensor, similarity: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        check_tensors(quality=quality, similarity=similarity)
         for name, values, axes in (("quality", quality, 2), ("similarity", similarity, 3)):
             if values is None:
                 continue

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.conformal._weighted_conformal import TIBSHIRANI
-from trueline.contracts import Fittable, deal_folds, default_generator, method
+from trueline.contracts import Fittable, check_tensors, deal_folds, default_generator, method
 
 D = TypeVar("D", bound="DomainClassifier")
 
@@ -170,6 +170,7 @@ def check_features(name: str, values: Float[Tensor, "N D"], columns: int | None 
         TypeError: if they are not floating point.
         ValueError: if the shape does not fit or a value is not finite.
     """
+    check_tensors(**{name: values})
     if not values.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.float()")
     if values.ndim != 2 or values.numel() == 0 or columns not in (None, values.shape[1]):

@@ -39,6 +39,9 @@ class SelectiveRegression(Fittable):
         regressor: an unfitted :class:`ConformalRegressor`, whose options are used.
         coverage: the wanted share of accepted samples, in (0, 1]; at 1 every sample is accepted.
 
+    Raises:
+        ValueError: if coverage lies outside (0, 1].
+
     Attributes:
         regressor_: the fitted regressor.
         limit_: the largest accepted width, in the unit of the outcome; infinity accepts all.
@@ -56,6 +59,8 @@ class SelectiveRegression(Fittable):
     limit_: float
 
     def __init__(self, regressor: ConformalRegressor, coverage: float) -> None:
+        if not 0 < coverage <= 1:
+            raise ValueError(f"coverage must lie in (0, 1], got {coverage}; it is the share of accepted samples")
         self.regressor = regressor
         self.coverage = coverage
 
@@ -70,10 +75,8 @@ class SelectiveRegression(Fittable):
             Itself.
 
         Raises:
-            ValueError: if coverage lies outside (0, 1], or the regressor refuses its input.
+            ValueError: if the regressor refuses its input.
         """
-        if not 0 < self.coverage <= 1:
-            raise ValueError(f"coverage must lie in (0, 1], got {self.coverage}; it is the share of accepted samples")
         fitted = self.regressor.unfitted().fit(y, **predictions)
         calibrated = widths(fitted.predict_interval(**predictions))
         with self._learning():

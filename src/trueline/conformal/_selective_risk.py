@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trueline.conformal._selective_regression import PAPER
 from trueline.conformal._widths import widths
-from trueline.contracts import ACCENT, NEUTRAL, Record, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, NEUTRAL, Record, check_tensors, import_optional, method, plain_chart
 from trueline.numerics import wilson_interval
 
 _PLOTTED = 400  # points of a drawn curve, whatever the number of samples
@@ -152,6 +152,7 @@ def selective_risk(
         >>> curve.coverage.tolist(), curve.risk.tolist()
         ([0.5, 1.0], [1.0, 5.0])
     """
+    check_tensors(y=y, mean=mean, interval=interval)
     if y.ndim != 1 or len(y) == 0 or mean.shape != y.shape or interval.shape != (len(y), 2):
         raise ValueError(
             f"y and mean must have shape (N,) with N >= 1 and interval (N, 2), got {tuple(y.shape)}, "

@@ -11,7 +11,17 @@ from torch import Tensor
 from trueline.conformal._conformal_quantile import check_alpha
 from trueline.conformal._coverage_band import coverage_band
 from trueline.conformal._coverage_table import STRATA, CoverageTable, coverage_table, size_stratum
-from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, check_labels, import_optional, method, plain_chart
+from trueline.contracts import (
+    ACCENT,
+    NEUTRAL,
+    Record,
+    Reference,
+    check_labels,
+    check_tensors,
+    import_optional,
+    method,
+    plain_chart,
+)
 from trueline.numerics import Interval, clopper_pearson_interval
 
 
@@ -171,11 +181,19 @@ def evaluate_sets(
         (0.5, 1.0, 0.25)
     """
     check_alpha(alpha)
+    check_tensors(sets=sets, groups=groups)
     if sets.dtype != torch.bool or sets.ndim != 2 or sets.numel() == 0:
-        raise TypeError(f"sets must be a bool tensor (N, C) with N >= 1, got {sets.dtype} of shape {tuple(sets.shape)}")
+        fix = "" if sets.dtype == torch.bool else "; convert with sets.bool()"
+        raise TypeError(
+            f"sets must be a bool tensor (N, C) with N >= 1, got {sets.dtype} of shape {tuple(sets.shape)}{fix}"
+        )
     check_labels(labels, *sets.shape)
     if groups is not None and (groups.dtype != torch.int64 or groups.shape != labels.shape or groups.amin() < 0):
-        raise ValueError(f"groups must be int64 numbers of at least 0, of shape {tuple(labels.shape)}, got {groups}")
+        least = f" with least number {groups.amin().item()}" if groups.numel() else ""
+        raise ValueError(
+            f"groups must be int64 numbers of at least 0, of shape {tuple(labels.shape)}, got {groups.dtype} of shape "
+            f"{tuple(groups.shape)}{least}"
+        )
     sizes = sets.sum(dim=1)
     covered = sets.gather(1, labels[:, None]).squeeze(1)
     hits, total = covered.sum().double().cpu(), torch.tensor(float(len(labels)), dtype=torch.float64)

@@ -15,6 +15,7 @@ from trueline.contracts import (
     Reference,
     check_labels,
     check_predictions,
+    check_tensors,
     check_weight,
     import_optional,
     method,
@@ -189,6 +190,7 @@ def _thresholds(
     scores = read_log_probs(probs=probs) if logits is None else check_predictions(logits=logits, probs=probs).double()
     scores = scores.detach()
     check_labels(labels, *scores.shape)
+    check_tensors(seen=seen)
     if seen.dtype != torch.bool:
         raise TypeError(f"seen must be bool, one entry a class, got {seen.dtype}")
     if seen.shape not in ((scores.shape[1],), scores.shape):

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, method
+from trueline.contracts import Reference, check_tensors, method
 
 
 @method(
@@ -114,6 +114,7 @@ def _rows(places: Tensor, count: int) -> tuple[Tensor, ...]:
 
 
 def _check(boxes: Tensor, categories: Tensor, images: Tensor, name: str) -> None:
+    check_tensors(**{name: boxes}, categories=categories, images=images)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"{name} must have shape (N, 4), got {tuple(boxes.shape)}")
     for of_box in (categories, images):

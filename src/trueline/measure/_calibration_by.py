@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, check_tensors, import_optional, method, plain_chart
 from trueline.measure import _calibration_interval, _null_calibration
 from trueline.measure._consistency import consistency_of
 from trueline.measure._events import Event, read_event
@@ -256,6 +256,7 @@ def check_groups(groups: Int64[Tensor, " N"], num_samples: int) -> list[int]:
         TypeError: if they are not int64.
         ValueError: if the shape does not fit.
     """
+    check_tensors(groups=groups)
     if groups.dtype != torch.int64:
         raise TypeError(f"groups must be int64 group numbers, got {groups.dtype}; convert with groups.long()")
     if groups.shape != (num_samples,):

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Reference, method
+from trueline.contracts import Reference, check_tensors, method
 from trueline.numerics import Interval, wilson_interval
 
 
@@ -123,6 +123,7 @@ def _share_below(scores: Tensor, others: Tensor) -> Tensor:
 
 
 def _read(scores: Tensor, name: str) -> Tensor:
+    check_tensors(**{name: scores})
     if not scores.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {scores.dtype}; convert with {name}.float()")
     if scores.ndim != 1 or scores.numel() == 0:

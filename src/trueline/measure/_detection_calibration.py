@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, check_tensors, import_optional, method, plain_chart
 from trueline.measure._leave_one_out import choose_bandwidth, on_simplex, weight_rows
 
 DETECTION = Reference(
@@ -259,6 +259,7 @@ def _grid() -> list[float]:
 
 
 def _check_unit(values: Tensor, name: str) -> None:
+    check_tensors(**{name: values})
     if not values.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.float()")
     if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():  # NaN is neither
@@ -274,6 +275,7 @@ def _check_options(
     bandwidth: float | None,
     draws: int,
 ) -> None:
+    check_tensors(categories=categories)
     if categories.dtype != torch.int64:
         raise TypeError(f"categories must be int64 numbers, got {categories.dtype}; convert with categories.long()")
     if not scores.shape == targets.shape == categories.shape:

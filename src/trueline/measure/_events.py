@@ -5,7 +5,7 @@ from typing import Literal
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import check_labels, check_predictions, read_hits
+from trueline.contracts import check_labels, check_predictions, check_tensors, read_hits
 
 Event = Literal["top_label", "positive", "classwise"]
 
@@ -40,6 +40,7 @@ def read_event(
     if event not in ("positive", "classwise"):
         raise ValueError(f"event must be 'top_label', 'positive' or 'classwise', got {event!r}")
     values = check_predictions(logits=logits, probs=probs).detach().cpu()
+    check_tensors(labels=labels)
     labels = labels.cpu()
     check_labels(labels, *values.shape)
     scores = values if probs is not None else values.double().softmax(dim=1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Record, Reference, check_labels, distribution_chart, method, read_probs
+from trueline.contracts import Record, Reference, check_labels, check_tensors, distribution_chart, method, read_probs
 from trueline.measure._events import read_event
 from trueline.measure._leave_one_out import CLAMP, bandwidth_grid, choose_bandwidth, on_simplex, weight_rows
 
@@ -146,6 +146,7 @@ def kernel_calibration_error(
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     if event == "canonical" or event == "classwise":
         scores = read_probs(logits=logits, probs=probs).detach().cpu()
+        check_tensors(labels=labels)
         labels = labels.cpu()
         check_labels(labels, *scores.shape)
         order = scores.amax(dim=1).argsort(stable=True)  # who draws which number must not depend on the input's order

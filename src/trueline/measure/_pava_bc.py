@@ -40,23 +40,20 @@ def pava_bc(
     singles = max(0, len(values) - final)
     stack: list[tuple[int, int, int]] = []  # hits, samples, distinct scores
     for hit, count in zip(hits[:singles].tolist(), counts[:singles].tolist(), strict=True):
-        last = (hit, count, 1)
-        while stack and _together(stack[-1], last, smallest, largest):
-            last = _merged(stack.pop(), last)
-        stack.append(last)
+        length = 1
+        while stack:
+            hit_below, below, distinct = stack[-1]
+            size = below + count
+            if size > smallest and (size > largest or hit_below * count < hit * below):
+                break
+            stack.pop()
+            hit, count, length = hit + hit_below, size, length + distinct
+        stack.append((hit, count, length))
     if singles < len(values):
         last = (int(hits[singles:].sum()), int(counts[singles:].sum()), len(values) - singles)
         if stack and stack[-1][1] + last[1] <= largest:
-            last = _merged(stack.pop(), last)
+            before = stack.pop()
+            last = (before[0] + last[0], before[1] + last[1], before[2] + last[2])
         stack.append(last)
     lengths = torch.tensor([length for _, _, length in stack])
     return torch.arange(len(stack)).repeat_interleave(lengths)[place]
-
-
-def _together(left: tuple[int, int, int], right: tuple[int, int, int], smallest: int, largest: int) -> bool:
-    size = left[1] + right[1]
-    return size <= smallest or (size <= largest and left[0] * right[1] >= right[0] * left[1])
-
-
-def _merged(left: tuple[int, int, int], right: tuple[int, int, int]) -> tuple[int, int, int]:
-    return left[0] + right[0], left[1] + right[1], left[2] + right[2]

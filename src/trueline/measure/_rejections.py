@@ -31,6 +31,8 @@ class CalibrationRejections(Record):
         parts: names of the classes and groups that have bins of their own.
         part_errors: share of rejected predictions in each part.
         error: share of all predictions that are rejected, with a 95 % interval, infinite for fewer than 30 samples.
+        null: the share that a calibrated model shows on average: of labels drawn from these predictions, in bins of
+            their own.
         alpha: level of the tests.
         event: ``"top_label"``, ``"positive"`` or ``"classwise"``.
         binning: ``"pava"``, ``"width"`` or ``"mass"``.
@@ -50,6 +52,7 @@ class CalibrationRejections(Record):
     parts: tuple[str, ...]
     part_errors: tuple[float, ...]
     error: Interval
+    null: float
     alpha: float
     event: str
     binning: str
@@ -66,6 +69,7 @@ class CalibrationRejections(Record):
         "rejected": "share of predictions",
         "part_errors": "share of predictions",
         "error": "share of predictions",
+        "null": "share of predictions",
         "alpha": "probability",
         "smallest": "predictions",
         "largest": "predictions",
@@ -77,7 +81,7 @@ class CalibrationRejections(Record):
         lines = [
             f"test-based calibration error of {len(self.scores)} samples: {100 * self.error.value:.3g} % of "
             f"predictions are rejected at level {self.alpha:g} (95 % interval {100 * self.error.low:.3g} to "
-            f"{100 * self.error.high:.3g}); a calibrated model shows about {100 * self.alpha:.3g} %",
+            f"{100 * self.error.high:.3g}); if these were calibrated, {100 * self.null:.2g} % on average would be",
             f"  {len(self.count)} bins ({self.binning}), {limits} {self.smallest} to {self.largest} samples; the "
             "share grows with the bins, so compare it at equal limits only",
         ]

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import check_predictions, read_log_probs, read_probs
+from trueline.contracts import check_predictions, check_tensors, read_log_probs, read_probs
 
 
 def soft_log_loss(
@@ -70,6 +70,7 @@ def total_variation(
 
 
 def _read_targets(targets: Tensor, predicted: Tensor) -> Tensor:
+    check_tensors(targets=targets)
     if targets.shape != predicted.shape:
         raise ValueError(
             f"targets must have the predictions' shape {tuple(predicted.shape)}, got {tuple(targets.shape)}; "

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Reference, method
+from trueline.contracts import Reference, check_tensors, method
 
 STUDY = Reference(
     authors="Victor Dheur, Souhaib Ben Taieb",
@@ -85,6 +85,7 @@ def check_pit(pit: Float[Tensor, " N"]) -> None:
         TypeError: if the dtype is wrong.
         ValueError: if the shape or a value is.
     """
+    check_tensors(pit=pit)
     if not pit.is_floating_point():
         raise TypeError(f"pit must be floating point, got {pit.dtype}; convert with pit.float()")
     if pit.ndim != 1 or len(pit) == 0:

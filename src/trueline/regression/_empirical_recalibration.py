@@ -28,7 +28,8 @@ class EmpiricalRecalibration(Recalibration):
     A new outcome is at or below the corrected quantile with a probability of at least t, and of less than
     ``t + 1/(n + 1)`` where PITs are distinct, whatever the model is worth. Beyond the n-th order statistic the quantile
     is the end of the support, usually infinity. φ climbs by 1/(n + 1) at each PIT, so there is no density, and the
-    remaining 1/(n + 1) lies at 1.
+    remaining 1/(n + 1) lies at 1. Held-out PITs of exactly 0 or 1 put mass at the ends of the support: if these are
+    infinite, so is the score, and the mean is infinite or does not exist.
 
     Attributes:
         pit_: (n,) the held-out PITs, ascending.

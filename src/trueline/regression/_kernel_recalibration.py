@@ -1,5 +1,6 @@
 """Quantile recalibration by a mixture of logistic kernels, as in Dheur and Ben Taieb (2023)."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -14,6 +15,8 @@ from trueline.regression._predictive import check_levels
 from trueline.regression._recalibration import Recalibration
 
 _BLOCK = 1 << 20  # kernels evaluated at once
+_ENDS = 0.05, 0.95  # levels whose quantiles are checked after a fit
+_CLEARLY = 3.0  # standard errors
 
 
 @method(STUDY, cost="three kernels per held-out PIT, of which at most 2,048 are kept, and value")
@@ -23,6 +26,11 @@ class KernelRecalibration(Recalibration):
     The images ``-Z_i`` and ``2 - Z_i`` keep the mass inside [0, 1]; what reaches beyond them is divided out, so that
     ``φ(0) = 0`` and ``φ(1) = 1`` for any s. φ is smooth and its density finite everywhere, at the price of a bias: a
     kernel has a width of about 4/s.
+
+    That bias is severe for predictions that are too narrow, whose PITs pile up within a kernel's width of 0 and 1. With
+    s = 100, the published value, outcomes from N(0, 1) and predictions of scale 1/k, central 90 % intervals hold 85 %
+    of outcomes for k = 1.5, 79 % for 2 and 41 % for 5: a fit that leaves so much warns of it.
+    :class:`LinearRecalibration` has no such bias.
 
     Args:
         sharpness: s, positive.
@@ -52,6 +60,24 @@ class KernelRecalibration(Recalibration):
             chosen = torch.randperm(len(pit), generator=default_generator(generator))[: self.points]
             pit = pit[chosen.sort().values.to(pit.device)]
         self.pit_ = pit
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        """Warn if the PITs that lie below the quantiles at the ends are clearly not as many as stated."""
+        n = len(self.pit_)
+        levels = self.pit_.new_tensor(_ENDS)
+        at = self.quantile(levels)
+        below, up_to = (torch.searchsorted(self.pit_, at, right=right).double() / n for right in (False, True))
+        off = torch.maximum(levels - up_to, below - levels)
+        # One PIT more or less is always chance: without it the rule would be wrong for a handful of them.
+        if (off > _CLEARLY * (levels * (1 - levels) / n).sqrt() + 1 / n).any():
+            low, high = up_to.tolist()
+            warnings.warn(
+                f"kernels of sharpness {self.sharpness:g} are too wide for these PITs: {low:.1%} of them lie below the "
+                f"corrected 5 % quantile and {high:.1%} below the 95 % quantile, so corrected intervals will not hold "
+                "what they state; use LinearRecalibration, or a far larger sharpness",
+                stacklevel=4,
+            )
 
     def cdf(self, pit: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Return φ."""

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Reference, default_generator, method
+from trueline.contracts import Reference, check_tensors, default_generator, method
 from trueline.regression._predictive import Predictive
 
 PIT_PAPER = Reference(
@@ -51,6 +51,7 @@ def pit(
         >>> pit(Gaussian(torch.zeros(2), torch.ones(2)), torch.tensor([0.0, 1.0])).round(decimals=4).tolist()
         [0.5, 0.8413]
     """
+    check_tensors(y=y)
     values = y.double()
     low, high = distribution.cdf_below(values).double(), distribution.cdf(values).double()
     drawn = torch.rand(len(y), generator=default_generator(generator), dtype=torch.float64).to(low.device)

@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor
 
+from trueline.contracts import check_tensors
+
 
 class Predictive(ABC):
     """What a model predicts for N samples: one distribution of a real number for each.
@@ -91,6 +93,7 @@ def check_levels(levels: Float[Tensor, " L"]) -> None:
     Raises:
         ValueError: if they are not.
     """
+    check_tensors(levels=levels)
     if levels.ndim != 1 or len(levels) == 0 or not ((levels >= 0) & (levels <= 1)).all():
         raise ValueError(f"levels must be (L,) probabilities in [0, 1], got shape {tuple(levels.shape)}: {levels}")
 
@@ -106,6 +109,7 @@ def check_outcomes(y: Float[Tensor, "N *K"], size: int) -> None:
         TypeError: if the dtype is wrong.
         ValueError: if the shape or a value is.
     """
+    check_tensors(y=y)
     if not y.is_floating_point():
         raise TypeError(f"y must be floating point, got {y.dtype}; convert with y.float()")
     if y.ndim not in (1, 2) or len(y) != size:
@@ -134,6 +138,7 @@ def check_parameters(**parameters: Float[Tensor, "N *K"]) -> None:
         TypeError: if a dtype is wrong.
         ValueError: if a shape or value is.
     """
+    check_tensors(**parameters)
     first = next(iter(parameters.values()))
     for name, values in parameters.items():
         if not values.is_floating_point():

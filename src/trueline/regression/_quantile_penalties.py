@@ -8,11 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Reference, method
+from trueline.contracts import Reference, check_tensors, method
 from trueline.regression._calibration_error import STUDY
 from trueline.regression._scores import check_quantiles
-
-ROUNDING = 1e-3  # samples by which an exact share may seem to miss its level
 
 
 @method(
@@ -54,8 +52,10 @@ def truncated_distribution_penalty(
     """
     check_quantiles(y, quantiles, levels)
     error = y[:, None] - quantiles
-    excess = (error <= 0).sum(dim=0) - len(y) * levels.to(error)  # in samples
-    low, high = excess < -ROUNDING, excess > ROUNDING
+    # In samples; levels in single precision are off by a part in ten million.
+    excess = (error <= 0).sum(dim=0) - len(y) * levels.to(error.device).double()
+    rounding = max(1e-3, 1e-7 * len(y))
+    low, high = excess < -rounding, excess > rounding
     return (low * error.relu() + high * (-error).relu()).mean()
 
 
@@ -140,6 +140,7 @@ def orthogonal_quantile_penalty(
         >>> round(orthogonal_quantile_penalty(y, lower, torch.tensor([2.0, 2.0, 3.0, 3.0])).item(), 3)
         1.0
     """
+    check_tensors(y=y, lower=lower, upper=upper)
     if y.ndim != 1 or len(y) < 2 or lower.shape != y.shape or upper.shape != y.shape:
         raise ValueError(
             f"y, lower and upper must have one shape (B,) with B >= 2, got {tuple(y.shape)}, {tuple(lower.shape)} and "

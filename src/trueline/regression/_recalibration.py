@@ -149,7 +149,11 @@ class Recalibrated(Predictive):
         return self.recalibration.log_density(self.base.cdf(y).double()) + self.base.log_density(y)
 
     def mean(self) -> Float[Tensor, " N"]:
-        """Return the mean of each distribution, approximately; NaN where there is mass at both infinities."""
+        """Return the mean of each distribution, approximately.
+
+        It is infinite where steps at held-out PITs of exactly 0 or 1 put mass at infinity, and NaN, since it does not
+        exist, where they do so at both ends.
+        """
         return self.quantile(self._centred()).mean(dim=1)
 
     def crps(self, y: Float[Tensor, " N"]) -> Float[Tensor, " N"]:

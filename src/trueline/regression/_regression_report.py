@@ -1,5 +1,6 @@
 """Calibration, sharpness and scores of predictive distributions, after Gneiting, Balabdaoui and Raftery (2007)."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, NEUTRAL, Record, Reference, check_tensors, import_optional, method, plain_chart
 from trueline.numerics import Interval, wilson_interval
 from trueline.regression._calibration_null import (
     CalibrationNull,
@@ -36,10 +37,10 @@ class RegressionReport(Record):
         coverage: (M,) shares of outcomes that these hold.
         coverage_low: (M,) lower ends of the 95 % Wilson intervals.
         coverage_high: (M,) upper ends.
-        width: (M,) mean widths of the intervals: the sharpness; infinite where an interval is.
+        width: (M,) mean widths of the intervals: the sharpness; infinite where an end is.
         calibration_error: probabilistic calibration error with its 95 % bootstrap interval.
         null: what that error is if predictions are right.
-        mean_crps: mean of ``crps`` with its 95 % Student interval.
+        mean_crps: mean of ``crps`` with its 95 % Student interval; all three are infinite where a score is.
         mean_negative_log_density: the same of the log score; None where the distribution has no density.
     """
 
@@ -82,6 +83,7 @@ class RegressionReport(Record):
         error, score = self.calibration_error, self.mean_crps
         beyond = error.value > self.null.limit
         middle = int((self.levels - 0.9).abs().argmin())
+        infinite = "" if math.isfinite(score.value) else ": a distribution with mass at infinity has an infinite score"
         lines = [
             f"probabilistic calibration error {error.value:.4f} (95 % interval {error.low:.4f} to {error.high:.4f}): "
             + ("more than chance" if beyond else "within noise")
@@ -90,7 +92,8 @@ class RegressionReport(Record):
             f"central {self.levels[middle].item():.0%} intervals hold {self.coverage[middle].item():.1%} of the "
             f"outcomes (95 % interval {self.coverage_low[middle].item():.1%} to "
             f"{self.coverage_high[middle].item():.1%}) and are {self.width[middle].item():.4g} wide on average",
-            f"CRPS {score.value:.4g} (95 % interval {score.low:.4g} to {score.high:.4g}), in the unit of the outcome",
+            f"CRPS {score.value:.4g} (95 % interval {score.low:.4g} to {score.high:.4g}), in the unit of the outcome"
+            + infinite,
         ]
         if (log := self.mean_negative_log_density) is None:
             lines.append("no log score: the distribution has no density")
@@ -147,6 +150,9 @@ def evaluate_regression(
 ) -> RegressionReport:
     """Return calibration, coverage, sharpness and scores of predicted distributions.
 
+    A distribution with mass at infinity has an infinite CRPS, as one recalibrated by steps has where a held-out PIT was
+    exactly 0 or 1, an outcome beyond all that was thought possible; :class:`LinearRecalibration` makes no such mass.
+
     Args:
         distribution: N predicted distributions.
         y: (N,) outcomes of samples that fitted nothing.
@@ -170,6 +176,7 @@ def evaluate_regression(
     """
     if not levels or not all(0 < c < 1 for c in levels) or bins < 1:
         raise ValueError(f"levels must lie in (0, 1) and bins be at least 1, got {levels} and {bins}")
+    check_tensors(y=y)
     if y.ndim != 1 or len(y) == 0 or not y.isfinite().all():
         raise ValueError(f"y must be (N,) finite outcomes with N >= 1, got shape {tuple(y.shape)}")
     with torch.no_grad():
@@ -178,6 +185,7 @@ def evaluate_regression(
         nominal = torch.tensor(levels, dtype=torch.float64, device=y.device)
         ends = distribution.quantile(torch.cat([(1 - nominal) / 2, (1 + nominal) / 2])).double()
         low, high = ends.chunk(2, dim=1)
+        ends_infinite = low.isinf() | high.isinf()  # both may be the same infinity, without a difference
         held = ((low <= outcome[:, None]) & (outcome[:, None] <= high)).double().mean(dim=0).cpu()
         scores = distribution.crps(outcome).double().cpu()
         logs = -distribution.log_density(outcome).double().cpu() if distribution.has_density else None
@@ -196,12 +204,17 @@ def evaluate_regression(
         coverage=held,
         coverage_low=held_low,
         coverage_high=held_high,
-        width=(high - low).mean(dim=0).cpu(),
+        width=torch.where(ends_infinite, torch.inf, high - low).mean(dim=0).cpu(),
         calibration_error=probabilistic_calibration_interval(places, draws=draws, generator=generator),
         null=probabilistic_calibration_null(len(y), draws=draws, generator=generator),
-        mean_crps=Interval.of_mean(scores),
-        mean_negative_log_density=None if logs is None else Interval.of_mean(logs),
+        mean_crps=_mean(scores),
+        mean_negative_log_density=None if logs is None else _mean(logs),
     )
+
+
+def _mean(scores: Tensor) -> Interval:
+    mean = scores.mean().item()
+    return Interval(mean, mean, mean) if math.isinf(mean) else Interval.of_mean(scores)
 
 
 def _binomial_band(trials: int, chance: float) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Reference, method
+from trueline.contracts import Reference, check_tensors, method
 from trueline.regression._predictive import Predictive, check_outcomes
 
 RAFTERY = Reference(
@@ -105,6 +105,7 @@ def pinball_loss(
 
 def check_quantiles(y: Tensor, quantiles: Tensor, levels: Tensor) -> None:
     """Raise a ValueError unless there is a quantile of each level in (0, 1) for each of the outcomes."""
+    check_tensors(y=y, quantiles=quantiles, levels=levels)
     if quantiles.ndim != 2 or quantiles.shape != (*y.shape, len(levels)) or quantiles.numel() == 0:
         raise ValueError(
             "expected y (N,), quantiles (N, L) and levels (L,), none of them empty, got "
