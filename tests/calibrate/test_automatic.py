@@ -37,7 +37,7 @@ def test_labels_choose_the_map_that_made_them() -> None:
         (0.4, 0.0): "TemperatureScaling",
         (0.4, 1.0): "StructuredVectorScaling(strength=1.0)",
     }.items():
-        labels, logits = _draw(1, 600, slope, intercept)
+        labels, logits = _draw(2, 600, slope, intercept)
         automatic = AutomaticCalibration().fit(labels, logits=logits)
         chosen = [row["name"] for row in automatic.choice_ if row["chosen"]]
         assert chosen == [name]

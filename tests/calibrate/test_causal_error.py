@@ -92,9 +92,11 @@ def test_end_cases() -> None:
     assert equal.intercept is None
     assert "no slope to check" in str(equal)
     assert len(equal.share) == 1
-    apart = causal_calibration_error(torch.arange(3.0), torch.zeros(3), bins=10)  # each sample alone in its bin
-    assert apart.squared_error.value == 0
-    assert apart.gap.tolist() == [0, 0, 0]
+    few = causal_calibration_error(torch.arange(3.0), torch.zeros(3), bins=10)  # none may be alone in its bin
+    assert len(few.share) == 1
+    assert few.gap.tolist() == [-1.5, -1, -0.5]
+    assert few.squared_error.value == pytest.approx(2 / 3)  # of residuals 0, -1 and -2
+    assert few.squared_error.low < 0 < few.squared_error.high
     for bad in ({"bins": 0}, {"groups": 1}):
         with pytest.raises(ValueError, match="expected at least 1 bin, 2 groups and 3 samples"):
             causal_calibration_error(torch.arange(5.0), torch.zeros(5), **bad)

@@ -54,7 +54,7 @@ def test_it_is_matrix_scaling_of_log_probabilities() -> None:
 def test_little_data_choose_a_strong_penalty_and_much_data_a_weak_one() -> None:
     small, large = (
         DirichletCalibration(grid=(1e3, 1e-3)).fit(*_draw(samples)[:1], probs=_draw(samples)[1])
-        for samples in (12, 3000)
+        for samples in (30, 3000)
     )
     assert (small.off_diagonal_strength_, small.intercept_strength_) == (1e3, 1e3)
     assert (large.off_diagonal_strength_, large.intercept_strength_) == (1e-3, 1e-3)

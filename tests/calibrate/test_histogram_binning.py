@@ -34,8 +34,8 @@ def test_as_many_bins_as_scores_return_the_labels(generator: torch.Generator) ->
 
 
 def test_an_edge_belongs_to_the_bin_below_and_an_empty_bin_keeps_its_centre() -> None:
-    probs = torch.tensor([0.2, 0.2, 0.5, 1.0]).double()
-    binning = HistogramBinning(bins=5, binning="width", laplace=0).fit(torch.tensor([0, 1, 1, 0]), probs=probs)
+    labels, probs = torch.tensor([0, 1, 1, 0]), torch.tensor([0.2, 0.2, 0.5, 1.0]).double()
+    binning = HistogramBinning(bins=5, binning="width", laplace=0).fit(labels.repeat(5), probs=probs.repeat(5))
     asked = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0]).double()
     expected = [0.5, 0.5, 0.5, 0.3, 0.3, 1.0, 0.7, 0.7, 0.0, 0.0]
     assert binning.predict_proba(probs=asked)[:, 1].tolist() == pytest.approx(expected)
@@ -43,16 +43,17 @@ def test_an_edge_belongs_to_the_bin_below_and_an_empty_bin_keeps_its_centre() ->
 
 def test_ties_are_never_parted() -> None:
     probs = torch.tensor([0.1, 0.5, 0.5, 0.5, 0.9, 0.9]).double()
-    binning = HistogramBinning(bins=3, laplace=0).fit(torch.tensor([0, 1, 0, 0, 1, 1]), probs=probs)
+    labels = torch.tensor([0, 1, 0, 0, 1, 1])
+    binning = HistogramBinning(bins=3, laplace=0).fit(labels.repeat(4), probs=probs.repeat(4))
     assert binning.predict_proba(probs=probs)[:, 1].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 1, 1])
-    constant = HistogramBinning(bins=3, laplace=0).fit(torch.tensor([0, 1, 1]), probs=torch.full((3,), 0.3))
+    constant = HistogramBinning(bins=3, laplace=0).fit(torch.tensor([0, 1, 1]).repeat(7), probs=torch.full((21,), 0.3))
     assert constant.predict_proba(probs=torch.tensor([0.01, 0.99]))[:, 1].tolist() == pytest.approx([2 / 3] * 2)
 
 
 def test_a_heavy_tie_at_either_end_still_leaves_two_bins() -> None:
     for value, other in ((0.9, 0.1), (0.1, 0.9)):
-        probs = torch.tensor([value] * 9 + [other]).double()
-        labels = torch.tensor([1] * 9 + [0])
+        probs = torch.tensor([value] * 18 + [other] * 2).double()
+        labels = torch.tensor([1] * 18 + [0] * 2)
         got = HistogramBinning(bins=2, laplace=0).fit(labels, probs=probs).predict_proba(probs=probs)
         assert torch.allclose(got[:, 1], labels.double(), atol=1e-300)
 

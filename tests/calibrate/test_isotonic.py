@@ -35,8 +35,8 @@ def test_the_mean_is_kept_and_a_second_fit_changes_nothing(generator: torch.Gene
 
 def test_it_rises_and_leaves_what_is_isotonic() -> None:
     # Each score is right as often as it says: the map is the identity there, and straight in log-odds between.
-    probs = torch.tensor([0.2, 0.8]).repeat_interleave(5).double()
-    labels = torch.tensor([1, 0, 0, 0, 0, 1, 1, 1, 1, 0])
+    probs = torch.tensor([0.2, 0.8]).repeat_interleave(10).double()
+    labels = torch.tensor([1, 0, 0, 0, 0, 1, 1, 1, 1, 0]).repeat_interleave(2)
     fitted = IsotonicCalibration(laplace=0).fit(labels, probs=probs)
     asked = torch.tensor([0.01, 0.2, 0.5, 0.8, 0.99], dtype=torch.float64)
     expected = torch.tensor([0.2, 0.2, 0.5, 0.8, 0.8], dtype=torch.float64)
@@ -92,14 +92,15 @@ def test_long_data_are_fitted_run_by_run(generator: torch.Generator, monkeypatch
 
 def test_laplace_mixes_in_the_uniform_distribution() -> None:
     labels, odds = torch.tensor([0, 0, 1]), torch.tensor([-1.0, 0.0, 1.0])
-    probs = IsotonicCalibration(laplace=2).fit(labels, logits=odds).predict_proba(logits=odds)[:, 1]
-    assert probs.tolist() == pytest.approx([0.25, 0.25, 0.75])  # 2/(3 + 1) of one half
-    all_of_it = IsotonicCalibration(laplace=100).fit(labels, logits=odds).predict_proba(logits=odds)[:, 1]
+    labels, many = labels.repeat(7), odds.repeat(7)
+    probs = IsotonicCalibration(laplace=11).fit(labels, logits=many).predict_proba(logits=odds)[:, 1]
+    assert probs.tolist() == pytest.approx([0.25, 0.25, 0.75])  # 11/(21 + 1) of one half
+    all_of_it = IsotonicCalibration(laplace=100).fit(labels, logits=many).predict_proba(logits=odds)[:, 1]
     assert all_of_it.tolist() == pytest.approx([0.5] * 3)
 
 
 def test_without_laplace_a_zero_is_the_smallest_normal_number() -> None:
-    labels, odds = torch.tensor([0, 0, 1]), torch.tensor([-1.0, 0.0, 1.0]).double()
+    labels, odds = torch.tensor([0, 0, 1]).repeat(7), torch.tensor([-1.0, 0.0, 1.0]).double().repeat(7)
     lowest = IsotonicCalibration(laplace=0).fit(labels, logits=odds).transform(logits=odds).min().item()
     assert lowest == math.log(torch.finfo(torch.float64).tiny)
 

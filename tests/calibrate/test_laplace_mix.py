@@ -60,7 +60,7 @@ def test_impossible_options_are_refused() -> None:
 
 def test_samples_that_weigh_nothing_leave_the_uniform_distribution() -> None:
     logits = torch.tensor([[3.0, 0.0]])
-    mix = LaplaceMix(Identity()).fit(
-        torch.tensor([0]), logits=logits, weight=torch.tensor([1e-30], dtype=torch.float64)
-    )
+    weight = torch.tensor([1e-30], dtype=torch.float64)
+    with pytest.warns(UserWarning, match="sum to 1e-30, and LaplaceMix reads weights as repetitions"):
+        mix = LaplaceMix(Identity()).fit(torch.tensor([0]), logits=logits, weight=weight)
     assert mix.predict_proba(logits=logits).tolist() == [[0.5, 0.5]]

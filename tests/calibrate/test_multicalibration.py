@@ -200,6 +200,8 @@ def test_what_cannot_be_is_refused(generator: torch.Generator) -> None:
         LevelSetBoosting(LeastSquares(), shrinkage=1.0)
     with pytest.raises(ValueError, match="regressor must have fit and predict"):
         LevelSetBoosting("linear")
+    with pytest.raises(TypeError, match=r"an object such as Stump\(\), got the class Stump"):
+        LevelSetBoosting(Stump)
 
 
 def test_a_regressor_that_returns_nonsense_is_named(generator: torch.Generator) -> None:

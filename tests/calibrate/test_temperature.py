@@ -90,6 +90,14 @@ def test_predictions_that_are_all_wrong_warn_and_become_uniform() -> None:
     assert torch.allclose(scaling.predict_proba(logits=torch.eye(2)), torch.full((2, 2), 0.5), atol=1e-6)
 
 
+def test_labels_of_one_class_are_said_to_be_so() -> None:
+    message = "no minimum: every label is class 1, and the logits say nothing"
+    with pytest.warns(UserWarning, match=message):
+        TemperatureScaling().fit(torch.tensor([1, 1]), logits=torch.tensor([[1.0, 0.0], [2.0, 0.0]]))
+    with pytest.warns(UserWarning, match=message):
+        TemperatureScaling().fit(torch.tensor([0, 1]), logits=torch.eye(2).flip(1), weight=torch.tensor([0.0, 1.0]))
+
+
 def test_constant_logits_leave_the_temperature_at_one() -> None:
     assert TemperatureScaling().fit(torch.tensor([0, 1, 1]), logits=torch.full((3, 2), 7.0)).temperature_ == 1
 

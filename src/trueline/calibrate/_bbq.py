@@ -4,10 +4,11 @@ import math
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
+from trueline.calibrate._few_rows import warn_of_light_weights
 from trueline.calibrate._histogram_binning import between
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import BEYOND, column_runs, edges_at, equal_mass_ranks, padded, present, step
@@ -75,6 +76,9 @@ class BBQ(OneVersusRest):
     def n_parameters(self, num_classes: int) -> None:
         """Return None: the number of edges grows with the samples."""
         return
+
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        warn_of_light_weights(self, weight, stacklevel=5)
 
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None

@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from trueline.calibrate._few_rows import warn_of_few_rows
+from trueline.calibrate._few_rows import warn_of_absent_classes, warn_of_few_rows
 from trueline.calibrate._logistic_columns import fit_columns
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.contracts import Reference, method
@@ -58,10 +58,13 @@ class BetaCalibration(OneVersusRest):
         """Return 3·C, for each class a, b and c, or 3 for two classes."""
         return 3 if num_classes == 2 else 3 * num_classes
 
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        warn_of_few_rows(self, labels, self.num_classes_, weight, stacklevel=5)
+        warn_of_absent_classes(self, labels, self.num_classes_, weight, stacklevel=5)
+
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None
     ) -> None:
-        warn_of_few_rows(self, hits[:, 0].long(), self.num_classes_, weight, stacklevel=5)
         coefficients, _ = fit_columns(log_odds, hits, weight, _features, _START)
         outside = (coefficients[:, :2] < 0).any(dim=1)
         if outside.any():

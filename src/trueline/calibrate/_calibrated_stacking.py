@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Fittable, Reference, check_predictions, deal_folds, method, read_log_probs
+from trueline.contracts import Fittable, Reference, check_predictions, check_tensors, deal_folds, method, read_log_probs
 from trueline.measure import ausuc
 
 C = TypeVar("C", bound="CalibratedStacking")
@@ -115,6 +115,7 @@ class CalibratedStacking(Fittable):
         """
         self._check_fitted()
         scores = read_log_probs(logits=logits, probs=probs)
+        check_tensors(seen=seen)
         if seen.shape != (scores.shape[1],) or seen.dtype != torch.bool:
             raise ValueError(
                 f"seen must be bool of shape ({scores.shape[1]},), got {seen.dtype} of shape {tuple(seen.shape)}"
@@ -145,6 +146,7 @@ def leave_classes_out(
         >>> rounds.sum(dim=0).tolist()
         [2, 2, 2, 0]
     """
+    check_tensors(seen=seen)
     if seen.dtype != torch.bool or seen.ndim != 1:
         raise ValueError(f"seen must be bool of shape (C,), got {seen.dtype} of shape {tuple(seen.shape)}")
     members = seen.nonzero().flatten()

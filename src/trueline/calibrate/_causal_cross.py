@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trueline.calibrate._causal_isotonic import VAN_DER_LAAN, on_steps, steps
 from trueline.calibrate._pseudo_outcomes import check_columns
-from trueline.contracts import Fittable, method
+from trueline.contracts import Fittable, check_tensors, method
 
 C = TypeVar("C", bound="CausalCrossCalibration")
 
@@ -61,6 +61,7 @@ class CausalCrossCalibration(Fittable):
             ValueError: if lengths differ, there are no samples or fewer than two folds, or a value is out of range.
             TypeError: if a dtype is wrong.
         """
+        check_tensors(effects=effects, fold=fold)
         if effects.ndim != 2 or effects.shape[1] < 2:
             raise ValueError(f"effects must have shape (N, K) with K >= 2 predictors, got {tuple(effects.shape)}")
         if fold.dtype != torch.int64 or fold.shape != effects.shape[:1]:

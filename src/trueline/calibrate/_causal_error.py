@@ -112,7 +112,8 @@ def causal_calibration_error(
         effects: (N,) predicted effects τ, calibrated or not, from models that have not seen these samples.
         pseudo: (N,) their pseudo-outcomes χ.
         weight: (N,) weights of the samples, at least zero; None for ones.
-        bins: number of bins wanted; equal effects are never parted.
+        bins: number of bins wanted, at most half the number of samples, since one alone in its bin says nothing; equal
+            effects are never parted.
         groups: number of groups of the jackknife, at least two; the number of samples if that is smaller.
         generator: deals the samples to the groups; None for one seeded with 0.
 
@@ -144,7 +145,7 @@ def causal_calibration_error(
     gap = torch.zeros_like(tau)
     tau, chi, mass = tau[held], chi[held], mass[held]
     ranks = average_ranks(tau[None])[0] / (len(tau) + 1)
-    place = bin_index(ranks, equal_mass_edges(ranks, bins))
+    place = bin_index(ranks, equal_mass_edges(ranks, min(bins, len(tau) // 2)))
     gap[held] = _gaps(chi - tau, mass, place)
     masses, effect, outcome = (_sums(mass * values, place) for values in (torch.ones_like(tau), tau, chi))
     generator = torch.Generator().manual_seed(0) if generator is None else generator

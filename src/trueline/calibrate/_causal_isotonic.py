@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.calibrate._pseudo_outcomes import check_columns
-from trueline.contracts import Fittable, Reference, check_weight, method
+from trueline.contracts import Fittable, Reference, check_tensors, check_weight, method
 from trueline.numerics import isotonic_blocks
 
 VAN_DER_LAAN = Reference(
@@ -125,6 +125,7 @@ def on_steps(
         TypeError: if the effects are not floating point.
         ValueError: if one is NaN, or they are on another device.
     """
+    check_tensors(effects=effects)
     if not effects.is_floating_point():
         raise TypeError(f"effects must be floating point, got {effects.dtype}; convert with effects.float()")
     if effects.isnan().any():

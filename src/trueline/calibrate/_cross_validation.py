@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Calibrator
+from trueline.contracts import Calibrator, row_blocks
 
+_COMMON = 0.05  # share of the weight above which samples with the same predictions are not taken for copies of one
 _MOST_COUNTED = 1 << 24  # whole weights with a larger sum are importances
 
 
@@ -37,48 +38,75 @@ class Folds:
         return (spread.sum() * size / (size - 1).clamp_min(1)).sqrt().item() / total.item()
 
 
+@dataclass(frozen=True)
+class Shuffled:
+    """Samples in a random order; N samples, U of them where those that come several times are counted as often.
+
+    Args:
+        samples: (U,) positions of samples.
+        place: (U,) where each comes in the order, from 0 on; those that must stay together share a place.
+        weight: (N,) weight of a sample each time it comes.
+        counts: whether weights are numbers of repetitions, and not importances.
+    """
+
+    samples: Int64[Tensor, " U"]
+    place: Int64[Tensor, " U"]
+    weight: Float[Tensor, " N"]
+    counts: bool
+
+    @property
+    def places(self) -> int:
+        """How many places there are."""
+        return int(self.place.max()) + 1
+
+    def drawn(self, held: Bool[Tensor, " U"]) -> Float[Tensor, " N"]:
+        """Return the weight of each sample in a part of them.
+
+        Args:
+            held: which belong to the part.
+        """
+        return torch.bincount(self.samples[held], minlength=len(self.weight)) * self.weight
+
+
 def shuffled(
     log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None, *, seed: int = 0
-) -> tuple[Int64[Tensor, " U"], bool]:
-    """Return the samples in a random order that does not depend on the order in which they come.
+) -> Shuffled:
+    """Return the samples in a random order that depends neither on the order in which they come nor on class numbers.
 
-    They are sorted by their values, then shuffled. Whole weights count repetitions, which come one by one, as if the
-    rows were repeated; with other weights every sample of positive weight comes once.
+    They are sorted by their values, then shuffled. Samples with the same predictions may be copies of one, and share a
+    place, so that none is judged by its own copy. Where they are more than a twentieth of all, by weight, many
+    samples must have these predictions, and are dealt one by one; whole weights then count repetitions, as if the rows
+    were repeated, and with other weights every sample of positive weight comes once.
 
     Args:
         log_probs: (N, C) log-probabilities, float64.
         labels: (N,) class numbers.
         weight: (N,) weights of the samples; None for ones.
         seed: of the shuffle.
-
-    Returns:
-        (U,) positions of samples, and whether weights count repetitions.
     """
     share = torch.ones_like(log_probs[:, 0]) if weight is None else weight
     counts = bool((share == share.round()).all()) and share.sum().item() <= _MOST_COUNTED
-    times = share.long() if counts else (share > 0).long()
-    mixed = log_probs @ torch.linspace(1, 2, log_probs.shape[1], dtype=log_probs.dtype, device=log_probs.device)
+    mixed, alike = _mixed(log_probs), _mixed(log_probs.sort(dim=1).values).float()
+    own = log_probs.gather(1, labels[:, None]).squeeze(1).float()  # renumbering moves the last digits of the double
     order = torch.arange(len(labels), device=labels.device)
-    for key in (mixed, log_probs.gather(1, labels[:, None]).squeeze(1), labels):
+    for key in (mixed, labels, alike, own):
         order = order[key[order].argsort(stable=True)]
-    units = order.repeat_interleave(times[order])
-    place = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).to(units.device)
-    return torch.empty_like(units).scatter_(0, place, units), counts
+    group = torch.unique(mixed, return_inverse=True)[1]
+    common = (torch.bincount(group, weights=share) > _COMMON * share.sum())[group]
+    times = torch.where(common & counts, share.long(), (share > 0).long())
+    samples = order.repeat_interleave(times[order])
+    position = torch.arange(len(samples), device=labels.device)
+    first = torch.full_like(group, len(samples)).scatter_reduce(0, group[samples], position, "amin")
+    leader = torch.where(common[samples], position, first[group[samples]])
+    unit = torch.unique(leader, return_inverse=True)[1]
+    place = torch.randperm(int(unit.max()) + 1, generator=torch.Generator().manual_seed(seed)).to(unit.device)
+    return Shuffled(samples, place[unit], torch.where(common & counts, 1.0, share), counts)
 
 
-def times_drawn(units: Int64[Tensor, " U"], weight: Float[Tensor, " N"], counts: bool) -> Float[Tensor, " N"]:
-    """Return the weight of each sample in some of the shuffled ones.
-
-    Args:
-        units: (U,) positions, a part of what :func:`shuffled` returned.
-        weight: (N,) weights of the samples.
-        counts: whether weights count repetitions.
-
-    Returns:
-        (N,) how often each was drawn, or its weight if it was.
-    """
-    drawn = torch.bincount(units, minlength=len(weight)).double()
-    return drawn if counts else drawn * weight
+def _mixed(log_probs: Tensor) -> Tensor:
+    """Return one number for each row, the same for equal rows to the bit, which a product of matrices is not."""
+    factors = torch.linspace(1, 2, log_probs.shape[1], dtype=log_probs.dtype, device=log_probs.device)
+    return torch.cat([(rows * factors).sum(dim=1) for (rows,) in row_blocks(log_probs)])
 
 
 def deal(
@@ -87,24 +115,23 @@ def deal(
     """Deal samples to folds at random, but so that the order in which they come does not matter.
 
     The samples are sorted by their values, then shuffled with a fixed seed. They are not balanced by label: folds with
-    equal shares of each class would hide how much of those shares is chance. Whole weights count repetitions, which are
-    dealt one by one, as if the rows were repeated; with other weights every sample of positive weight stays whole.
+    equal shares of each class would hide how much of those shares is chance. Copies of a row stay together, as
+    :func:`shuffled` says.
 
     Args:
         log_probs: (N, C) log-probabilities, float64.
         labels: (N,) class numbers.
         weight: (N,) weights of the samples; None for ones.
-        folds: how many; fewer if there are fewer samples.
+        folds: how many; fewer if there are fewer samples to deal.
 
     Returns:
         The folds; None for a single sample, which cannot be both fitted to and held out.
     """
-    units, counts = shuffled(log_probs, labels, weight)
-    folds = min(folds, len(units))
+    order = shuffled(log_probs, labels, weight)
+    folds = min(folds, order.places)
     if folds < 2:
         return None
-    share = torch.ones_like(log_probs[:, 0]) if weight is None else weight
-    return Folds(torch.stack([times_drawn(units[fold::folds], share, counts) for fold in range(folds)]), counts)
+    return Folds(torch.stack([order.drawn(order.place % folds == fold) for fold in range(folds)]), order.counts)
 
 
 def held_out_scores(

@@ -6,6 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.calibrate._cross_validation import deal, held_out_scores
+from trueline.calibrate._few_rows import warn_of_absent_classes, warn_of_few_per_class
 from trueline.calibrate._matrix_scaling import MatrixScaling, check_strength, fit_matrix
 from trueline.contracts import Calibrator, Reference, method
 
@@ -94,6 +95,8 @@ class DirichletCalibration(Calibrator):
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
+        warn_of_few_per_class(self, labels, log_probs.shape[1], weight)
+        warn_of_absent_classes(self, labels, log_probs.shape[1], weight)
         chosen = self._choose(log_probs, labels, weight)
         self.off_diagonal_strength_, self.intercept_strength_ = self._strengths(chosen)
         self.matrix_, self.intercept_ = fit_matrix(log_probs, labels, weight, *self._strengths(chosen))

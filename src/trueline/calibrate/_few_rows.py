@@ -1,4 +1,4 @@
-"""How many samples a map should have for each number it learns."""
+"""What a fit says of its samples: too few, none of a class, or weights that make them count for next to nothing."""
 
 import warnings
 
@@ -9,6 +9,11 @@ from trueline.contracts import Calibrator
 
 ROWS_PER_PARAMETER = 10.0
 ROWS_PER_CLASS = 50.0  # for a map with a penalty, whose numbers are held back
+_FEWEST_PER_CLASS = 10.0  # below which such a map, and one that learns a curve for each class, mostly does harm
+_LIGHT = 0.1  # sum of the weights, for each sample, below which they hardly are repetitions
+_NAMED = 5  # classes
+ABSENT = "no samples, so"  # words by which a map that mends what it wraps knows these warnings
+LIGHT = "reads weights as repetitions"
 
 
 def counted_rows(labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> int:
@@ -75,6 +80,82 @@ def warn_of_few_rows(
         warnings.warn(
             f"{type(calibrator).__name__} is fitted to {reason}, and may follow their noise; use more samples, or a "
             "map with fewer numbers or a penalty, such as TemperatureScaling or StructuredVectorScaling",
+            stacklevel=stacklevel,
+        )
+
+
+def warn_of_few_per_class(
+    calibrator: Calibrator,
+    labels: Int64[Tensor, " N"],
+    num_classes: int,
+    weight: Float[Tensor, " N"] | None,
+    *,
+    stacklevel: int = 4,
+) -> None:
+    """Warn if a map that learns a curve for each class, or a penalised matrix, is fitted to under ten samples a class.
+
+    Args:
+        calibrator: the map that is being fitted.
+        labels: (N,) class numbers.
+        num_classes: C.
+        weight: (N,) weights of the samples; None for ones.
+        stacklevel: how many calls up the user's line is, this function included.
+    """
+    rows = counted_rows(labels, weight)
+    if rows < _FEWEST_PER_CLASS * num_classes:
+        warnings.warn(
+            f"{type(calibrator).__name__} is fitted to {_count(rows)}, fewer than {_FEWEST_PER_CLASS:g} for each of "
+            f"{num_classes} classes, and may do more harm than good; use more samples, or a map with fewer numbers, "
+            "such as TemperatureScaling",
+            stacklevel=stacklevel,
+        )
+
+
+def warn_of_absent_classes(
+    calibrator: Calibrator,
+    labels: Int64[Tensor, " N"],
+    num_classes: int,
+    weight: Float[Tensor, " N"] | None,
+    *,
+    stacklevel: int = 4,
+) -> None:
+    """Warn if classes have no sample, where the map then makes them next to impossible.
+
+    Args:
+        calibrator: the map that is being fitted.
+        labels: (N,) class numbers.
+        num_classes: C.
+        weight: (N,) weights of the samples; None for ones.
+        stacklevel: how many calls up the user's line is, this function included.
+    """
+    counted = labels if weight is None else labels[weight > 0]
+    absent = (counted.bincount(minlength=num_classes) == 0).nonzero().flatten().tolist()
+    if absent:
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        classes = "class " if len(absent) == 1 else "classes "
+        classes += ", ".join(map(str, absent[:_NAMED])) + more + (" has" if len(absent) == 1 else " have")
+        warnings.warn(
+            f"{classes} {ABSENT} {type(calibrator).__name__} gives next to no probability there; wrap the map "
+            "in LaplaceMix, or use TemperatureScaling or a structured map",
+            stacklevel=stacklevel,
+        )
+
+
+def warn_of_light_weights(calibrator: Calibrator, weight: Float[Tensor, " N"] | None, *, stacklevel: int = 4) -> None:
+    """Warn if weights sum to far less than the number of samples, for a map that reads them as repetitions.
+
+    Args:
+        calibrator: the map that is being fitted, whose result depends on the sum of the weights.
+        weight: (N,) weights of the samples; None for ones.
+        stacklevel: how many calls up the user's line is, this function included.
+    """
+    if weight is None:
+        return
+    rows, total = int((weight > 0).sum()), weight.sum().item()
+    if total < _LIGHT * rows:
+        warnings.warn(
+            f"the weights of {_count(rows)} sum to {total:.3g}, and {type(calibrator).__name__} {LIGHT}; "
+            "multiply them so that they sum to the number of samples",
             stacklevel=stacklevel,
         )
 

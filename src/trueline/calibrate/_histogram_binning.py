@@ -7,6 +7,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
+from trueline.calibrate._few_rows import warn_of_few_per_class, warn_of_light_weights
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import (
     check_count,
@@ -60,7 +61,8 @@ class HistogramBinning(OneVersusRest):
     Example:
         >>> import torch
         >>> probs = torch.tensor([0.1, 0.2, 0.3, 0.4])
-        >>> binning = HistogramBinning(bins=2, laplace=0).fit(torch.tensor([0, 1, 1, 1]), probs=probs)
+        >>> labels = torch.tensor([0, 1, 1, 1])
+        >>> binning = HistogramBinning(bins=2, laplace=0).fit(labels.repeat(5), probs=probs.repeat(5))
         >>> binning.predict_proba(probs=probs)[:, 1].tolist()
         [0.5, 0.5, 1.0, 1.0]
     """
@@ -84,6 +86,11 @@ class HistogramBinning(OneVersusRest):
         """Return an edge and a share for each bin of every class (one for two classes), and one more."""
         columns = 1 if num_classes == 2 else num_classes
         return columns * (2 * self.bins - 1) + 1
+
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        warn_of_few_per_class(self, labels, self.num_classes_, weight, stacklevel=5)
+        if self.laplace > 0:
+            warn_of_light_weights(self, weight, stacklevel=5)
 
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None

@@ -68,6 +68,9 @@ class HedgedCalibeating(OnlineCalibrator):
 class HOPS(HedgedCalibeating):
     """Hedged online Platt scaling: :class:`HedgedCalibeating` of :class:`OnlinePlatt`.
 
+    Its calibration holds against an adversary who knows all earlier draws, but does not see the draw of the current
+    step before the label is chosen.
+
     Args:
         bins: the number M of bins and of cells, at least one.
         seed: decides all draws, at least zero.

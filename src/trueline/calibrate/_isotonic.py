@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from trueline.calibrate._few_rows import warn_of_few_per_class, warn_of_light_weights
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import (
     check_laplace,
@@ -57,7 +58,8 @@ class IsotonicCalibration(OneVersusRest):
     Example:
         >>> import torch
         >>> probs = torch.tensor([0.1, 0.2, 0.3, 0.4])
-        >>> isotonic = IsotonicCalibration(laplace=0).fit(torch.tensor([0, 1, 0, 1]), probs=probs)
+        >>> labels = torch.tensor([0, 1, 0, 1])
+        >>> isotonic = IsotonicCalibration(laplace=0).fit(labels.repeat(5), probs=probs.repeat(5))
         >>> isotonic.predict_proba(probs=probs)[:, 1].tolist()
         [0.0, 0.5, 0.5, 1.0]
     """
@@ -75,6 +77,11 @@ class IsotonicCalibration(OneVersusRest):
     def n_parameters(self, num_classes: int) -> None:
         """Return None: the number of knots grows with the samples."""
         return
+
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        warn_of_few_per_class(self, labels, self.num_classes_, weight, stacklevel=5)
+        if self.laplace > 0:
+            warn_of_light_weights(self, weight, stacklevel=5)
 
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None

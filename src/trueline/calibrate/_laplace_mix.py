@@ -1,11 +1,12 @@
 """Mixing a little of the uniform distribution into calibrated probabilities: Laplace's rule of succession."""
 
+import warnings
 from typing import ClassVar
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import penalised
+from trueline.calibrate._few_rows import ABSENT, LIGHT, penalised, warn_of_light_weights
 from trueline.calibrate._score_maps import uniform_share, with_uniform
 from trueline.calibrate._structured_scaling import BERTA
 from trueline.contracts import Calibrator, method
@@ -69,7 +70,13 @@ class LaplaceMix(Calibrator):
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
-        self.calibrator_ = self.calibrator.unfitted().fit(labels, logits=log_probs, weight=weight)
+        if self.c > 0:
+            warn_of_light_weights(self, weight)
+        with warnings.catch_warnings():
+            if self.c > 0:  # which mends the one, and has said the other itself
+                for said in (ABSENT, LIGHT):
+                    warnings.filterwarnings("ignore", message=f".*{said}")
+            self.calibrator_ = self.calibrator.unfitted().fit(labels, logits=log_probs, weight=weight)
         samples = len(labels) if weight is None else weight.sum().item()
         self.share_ = uniform_share(self.c, samples)
 

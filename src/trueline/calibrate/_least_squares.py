@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trueline.contracts import Fittable, Reference, method
+from trueline.contracts import Fittable, Reference, check_tensors, method
 
 
 def check_rows(inputs: Float[Tensor, "N D"], targets: Float[Tensor, " N"] | None = None) -> None:
@@ -18,6 +18,7 @@ def check_rows(inputs: Float[Tensor, "N D"], targets: Float[Tensor, " N"] | None
         ValueError: if shapes do not fit or a value is not finite.
         TypeError: if they are not floating point.
     """
+    check_tensors(inputs=inputs, targets=targets)
     for name, values in {"inputs": inputs, "targets": targets}.items():
         if values is not None and not values.is_floating_point():
             raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.double()")

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import counted_rows, few_rows
+from trueline.calibrate._few_rows import counted_rows, few_rows, warn_of_absent_classes, warn_of_few_per_class
 from trueline.calibrate._multinomial import Full, best_temperature, fit_multinomial
 from trueline.contracts import Calibrator, Reference, method
 
@@ -89,6 +89,9 @@ class MatrixScaling(Calibrator):
                 f"matrix scaling without a penalty refuses {reason}; use StructuredMatrixScaling or "
                 "StructuredVectorScaling, set off_diagonal= above 0, fit to more samples, or pass force=True"
             )
+        if self.penalised:
+            warn_of_few_per_class(self, labels, log_probs.shape[1], weight)
+        warn_of_absent_classes(self, labels, log_probs.shape[1], weight)
         self.matrix_, self.intercept_ = fit_matrix(log_probs, labels, weight, self.off_diagonal, self.intercept)
 
     def _map(self, log_probs: Float[Tensor, "N C"]) -> Float[Tensor, "N C"]:

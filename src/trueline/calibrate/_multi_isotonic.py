@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from trueline.calibrate._few_rows import warn_of_light_weights
 from trueline.calibrate._isotonic import isotonic_steps
 from trueline.calibrate._one_versus_rest import TINY, class_log_odds
 from trueline.calibrate._score_maps import (
@@ -80,6 +81,8 @@ class MultiIsotonicCalibration(Calibrator):
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
+        if self.laplace > 0:
+            warn_of_light_weights(self, weight)
         hits = torch.nn.functional.one_hot(labels, log_probs.shape[1]).double()
         scores, hits, mass = present(_every_class(log_probs), hits, weight)
         pooled = isotonic_steps(scores.reshape(-1, 1), hits.reshape(-1, 1), mass.repeat_interleave(log_probs.shape[1]))

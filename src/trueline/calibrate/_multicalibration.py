@@ -13,7 +13,7 @@ from torch import Tensor
 from trueline.calibrate._boosting_history import BoostingHistory
 from trueline.calibrate._least_squares import check_rows
 from trueline.calibrate._multicalibration_error import MULTICALIBRATION, multicalibration_error, to_level
-from trueline.contracts import Fittable, method
+from trueline.contracts import Fittable, check_tensors, method
 
 
 @runtime_checkable
@@ -95,6 +95,8 @@ class LevelSetBoosting(Fittable):
             )
         if math.isnan(tolerance) or not 0 <= shrinkage < 1:
             raise ValueError(f"tolerance must be a number and shrinkage in [0, 1), got {tolerance} and {shrinkage}")
+        if isinstance(regressor, type):
+            raise TypeError(f"regressor must be an object such as Stump(), got the class {regressor.__name__}")
         if not callable(regressor) and not isinstance(regressor, Regressor):
             raise ValueError(f"regressor must have fit and predict, or be a function that makes one, got {regressor!r}")
         self.regressor, self.levels, self.rounds, self.smallest = regressor, levels, rounds, smallest
@@ -263,6 +265,7 @@ class LevelSetBoosting(Fittable):
 
 
 def _unit(values: Tensor, name: str, samples: int) -> Float[Tensor, " N"]:
+    check_tensors(**{name: values})
     if not values.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.double()")
     if values.shape != (samples,) or not ((values >= 0) & (values <= 1)).all():  # NaN is neither

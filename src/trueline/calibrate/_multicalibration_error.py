@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.contracts import ACCENT, Record, Reference, import_optional, method, plain_chart
+from trueline.contracts import ACCENT, Record, Reference, check_tensors, import_optional, method, plain_chart
 
 MULTICALIBRATION = Reference(
     authors="Ira Globus-Harris, Declan Harrison, Michael Kearns, Aaron Roth, Jessica Sorrell",
@@ -141,6 +141,7 @@ def _check(
     targets: Tensor, predictions: Tensor, functions: Tensor, names: Sequence[str] | None, levels: int | None
 ) -> None:
     given = {"targets": targets, "predictions": predictions, "functions": functions}
+    check_tensors(**given)
     for name, values in given.items():
         if not values.is_floating_point():
             raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.double()")

@@ -107,7 +107,8 @@ def fit_multinomial(
 
     Cost:
         Memory for one more (N, C) array in double precision. Each of a few Newton steps takes one exponential of every
-        entry and a pass of multiplications for each step of conjugate gradients.
+        entry and a pass of multiplications for each step of conjugate gradients. Curvatures of a full matrix that are
+        factored take C·P² numbers and N·C·P² multiplications a step.
     """
     problem = _Problem(design, features, labels, weight, start, penalty)
     point = start
@@ -189,10 +190,11 @@ class _Problem:
 
 
 def _over_blocks(part: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    first, *others = (part(*block) for block in row_blocks(*tensors))
-    for other in others:
-        first += other
-    return first
+    results = (part(*block) for block in row_blocks(*tensors))
+    total: Tensor = next(results)
+    for result in results:  # one at a time, as each can be large
+        total += result
+    return total
 
 
 def _preconditioner(curvature: Tensor, pull: Tensor, moments: Tensor) -> Callable[[Tensor], Tensor]:

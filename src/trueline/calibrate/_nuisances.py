@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from trueline.calibrate._pseudo_outcomes import check_columns, check_treatment
-from trueline.contracts import deal_folds, default_generator
+from trueline.contracts import check_tensors, deal_folds, default_generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +83,7 @@ def cross_fit_nuisances(
     """
     y = check_columns(outcome=outcome)[0].cpu()
     treated = check_treatment(treatment, len(y)).cpu()
+    check_tensors(inputs=inputs)
     if inputs.ndim != 2 or len(inputs) != len(y):
         raise ValueError(f"inputs must have shape ({len(y)}, D) to match outcome, got {tuple(inputs.shape)}")
     for name, model in {"outcome_model": outcome_model, "propensity_model": propensity_model}.items():

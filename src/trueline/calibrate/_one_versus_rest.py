@@ -26,6 +26,9 @@ class OneVersusRest(Calibrator):
     def _map_scores(self, log_odds: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         """Return the probability of each column's class, in [0, 1]."""
 
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        """Say what is doubtful about the samples of a fit; the user's line is three calls up. Most maps override it."""
+
     def _map_rest(self, log_odds: Float[Tensor, "N 1"]) -> Float[Tensor, "N 1"]:
         """Return the probability of class 0 of two; a method that knows it to more digits than ``1 - q`` overrides."""
         return 1 - self._map_scores(log_odds)
@@ -33,6 +36,7 @@ class OneVersusRest(Calibrator):
     def _fit(
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
+        self._warn(labels, weight)
         log_odds = class_log_odds(log_probs)
         first = log_probs.shape[1] - log_odds.shape[1]
         classes = torch.arange(first, log_probs.shape[1], device=labels.device)

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_few_rows
+from trueline.calibrate._few_rows import warn_of_absent_classes, warn_of_few_rows, warn_of_light_weights
 from trueline.calibrate._logistic_columns import fit_columns
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.contracts import Reference, method
@@ -57,10 +57,16 @@ class PlattScaling(OneVersusRest):
         """Return 2·C, a slope and an intercept for each class, or 2 for two classes."""
         return 2 if num_classes == 2 else 2 * num_classes
 
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        warn_of_few_rows(self, labels, self.num_classes_, weight, stacklevel=5)
+        if self.smoothing:
+            warn_of_light_weights(self, weight, stacklevel=5)
+        else:
+            warn_of_absent_classes(self, labels, self.num_classes_, weight, stacklevel=5)
+
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None
     ) -> None:
-        warn_of_few_rows(self, hits[:, 0].long(), self.num_classes_, weight, stacklevel=5)
         targets = _smoothed(hits, weight) if self.smoothing else hits
         coefficients, _ = fit_columns(log_odds, targets, weight, lambda z: [z, torch.ones_like(z)], start=[1.0, 0.0])
         self.slope_, self.intercept_ = (column.contiguous() for column in coefficients.unbind(dim=1))

@@ -50,7 +50,7 @@ class PriorDivision(ProbabilityMap):
             Itself.
 
         Raises:
-            ValueError: if the predictions or weights are not what is described above.
+            ValueError: if the predictions or weights are not what is described above, or more than the method takes.
             TypeError: if a dtype is wrong.
         """
         log_probs = read_log_probs(logits=logits, probs=probs).detach()

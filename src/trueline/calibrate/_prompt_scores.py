@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trueline.calibrate._marginal_calibration import YANG
-from trueline.contracts import Reference, method, read_log_probs
+from trueline.contracts import Reference, check_tensors, method, read_log_probs
 
 PromptScore = Literal[
     "MI", "MI_G", "MI_L", "MI_GL", "GE", "GE_M", "LE", "MDL", "MDL_M", "ZLP", "ZPM", "ZMV", "PPL", "PPL_L"
@@ -105,6 +105,7 @@ def read_prompts(
         ValueError: if the shape does not fit, or as :func:`trueline.contracts.read_log_probs`.
         TypeError: if they are not floating point.
     """
+    check_tensors(logits=logits, probs=probs)
     given = [values for values in (logits, probs) if values is not None]
     for values in given:
         if values.ndim != 3 or values.shape[2] < 2 or values.numel() == 0:
@@ -120,6 +121,7 @@ def read_prompts(
 def _checked_perplexity(perplexity: Tensor | None, score: str) -> Tensor:
     if perplexity is None:
         raise ValueError(f"{score} needs perplexity=, (T, N) of each prompt with its input")
+    check_tensors(perplexity=perplexity)
     if perplexity.ndim != 2 or perplexity.numel() == 0 or not perplexity.is_floating_point():
         raise ValueError(f"perplexity must be floating point of shape (T, N), got {tuple(perplexity.shape)}")
     if not (perplexity.isfinite().all() and (perplexity > 0).all()):

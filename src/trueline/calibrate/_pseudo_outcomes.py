@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from trueline.contracts import Reference, method
+from trueline.contracts import Reference, check_tensors, method
 
 
 @method(
@@ -134,6 +134,7 @@ def check_columns(samples: int | None = None, **columns: Float[Tensor, " N"]) ->
         ValueError: if one has another shape, no samples or a value that is not finite.
         TypeError: if one is not floating point.
     """
+    check_tensors(**columns)
     for name, column in columns.items():
         if not column.is_floating_point():
             raise TypeError(f"{name} must be floating point, got {column.dtype}; convert with {name}.float()")
@@ -161,6 +162,7 @@ def check_treatment(treatment: Int64[Tensor, " N"] | Bool[Tensor, " N"], samples
         TypeError: if the dtype is neither bool nor int64.
         ValueError: if the shape does not fit or a value is neither 0 nor 1.
     """
+    check_tensors(treatment=treatment)
     if treatment.dtype not in (torch.bool, torch.int64):
         raise TypeError(f"treatment must be bool or int64, got {treatment.dtype}; convert with treatment.long()")
     if treatment.shape != (samples,):

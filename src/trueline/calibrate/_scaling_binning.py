@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._cross_validation import shuffled, times_drawn
+from trueline.calibrate._cross_validation import shuffled
 from trueline.calibrate._histogram_binning import equal_mass_means
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import check_count, column_runs, present, step
@@ -107,15 +107,14 @@ class ScalingBinning(OneVersusRest):
         """Return the weights of the samples that g is fitted to, and of those that the bins are."""
         if self.share is None:
             return weight, weight
-        units, counts = shuffled(log_probs, labels, weight, seed=self.seed)
-        size = round(self.share * len(units))
-        if size in (0, len(units)):
+        order = shuffled(log_probs, labels, weight, seed=self.seed)
+        size = round(self.share * order.places)
+        if size in (0, order.places):
             raise ValueError(
-                f"share={self.share} leaves one part of the {len(units)} samples without weight; "
+                f"share={self.share} leaves one part of the {order.places} samples without weight; "
                 "use more samples, or share=None"
             )
-        given = torch.ones_like(log_probs[:, 0]) if weight is None else weight
-        return times_drawn(units[:size], given, counts), times_drawn(units[size:], given, counts)
+        return order.drawn(order.place < size), order.drawn(order.place >= size)
 
     def _map_scores(self, log_odds: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         return step(self.edges_, self.levels_, log_odds)

@@ -1,13 +1,15 @@
 """Recalibration by a spline through the accumulated errors, by Gupta et al. (2021)."""
 
+import warnings
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from trueline.calibrate._one_versus_rest import OneVersusRest
+from trueline.calibrate._few_rows import warn_of_light_weights
+from trueline.calibrate._one_versus_rest import TINY, OneVersusRest
 from trueline.calibrate._score_maps import (
     check_count,
     check_laplace,
@@ -20,6 +22,7 @@ from trueline.calibrate._score_maps import (
 )
 from trueline.contracts import Reference, method
 
+_WORSE = 0.01  # nats by which the log loss may exceed that of the class frequencies alone
 _RANK = 1e-10  # directions of the knots that the samples say less about, relatively, are left at zero
 
 
@@ -95,6 +98,10 @@ class SplineCalibration(OneVersusRest):
         """Return None: one correction for each distinct score."""
         return
 
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        if self.laplace > 0:
+            warn_of_light_weights(self, weight, stacklevel=5)
+
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None
     ) -> None:
@@ -107,6 +114,26 @@ class SplineCalibration(OneVersusRest):
                 corrections.append(slope)
         self.scores_, self.corrections_ = padded(places, at_least=2), padded(corrections, at_least=2)
         self.uniform_share_ = uniform_share(self.laplace, mass.sum().item())
+
+    def _fit(
+        self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
+    ) -> None:
+        super()._fit(log_probs, labels, weight)
+        share = torch.ones_like(log_probs[:, 0]) if weight is None else weight
+        share = share / share.sum()
+        rates = torch.zeros_like(log_probs[0]).index_add(0, labels, share)[None]
+        constant = with_uniform(rates.clamp_min(TINY).log(), self.uniform_share_)
+        mapped = self._map(log_probs)
+        reached, least = (
+            -(share @ fitted.expand_as(mapped).gather(1, labels[:, None])).item() for fitted in (mapped, constant)
+        )
+        if reached > least + _WORSE:
+            warnings.warn(
+                f"the spline's log loss on the samples it was fitted to is {reached:.3g}, above {least:.3g} of their "
+                "class frequencies alone: adding to these probabilities does not mend them, as where most are next "
+                "to 0 or 1; use TemperatureScaling, alone or first",
+                stacklevel=3,
+            )
 
     def _map_scores(self, log_odds: Float[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         return (log_odds.sigmoid() + interpolated(self.scores_, self.corrections_, log_odds)).clamp(0, 1)

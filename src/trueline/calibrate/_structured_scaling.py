@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_few_rows
+from trueline.calibrate._few_rows import warn_of_few_rows, warn_of_light_weights
 from trueline.calibrate._matrix_scaling import check_strength
 from trueline.calibrate._multinomial import best_temperature
 from trueline.contracts import Calibrator, Reference
@@ -50,6 +50,8 @@ class StructuredScaling(Calibrator):
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
         warn_of_few_rows(self, labels, log_probs.shape[1], weight)
+        if self.penalised:
+            warn_of_light_weights(self, weight)
         self.temperature_ = best_temperature(log_probs, labels, weight)
         n = len(labels) if weight is None else weight.sum().item()
         self._depart(self._scaled(log_probs), labels, weight, n)

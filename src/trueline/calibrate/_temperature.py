@@ -75,7 +75,9 @@ class TemperatureScaling(Calibrator):
         elif at_high <= 0:
             self.temperature_ = _clamped(-_LOG_BOUND, "every label has the largest logit of its row")
         elif at_low >= 0:
-            self.temperature_ = _clamped(_LOG_BOUND, "the logits say nothing about the labels, or the opposite")
+            held = labels[weight > 0]
+            one = f"every label is class {held[0].item()}, and " if (held == held[0]).all() else ""
+            self.temperature_ = _clamped(_LOG_BOUND, f"{one}the logits say nothing about the labels, or the opposite")
         else:
             self.temperature_ = math.exp(-newton_root(slope, -_LOG_BOUND, _LOG_BOUND, start=0.0, tolerance=_TOLERANCE))
 

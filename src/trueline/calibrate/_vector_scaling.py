@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_few_rows
+from trueline.calibrate._few_rows import warn_of_absent_classes, warn_of_few_rows
 from trueline.calibrate._multinomial import Diagonal, best_temperature, fit_multinomial
 from trueline.contracts import Calibrator, Reference, method
 
@@ -57,6 +57,7 @@ class VectorScaling(Calibrator):
         self, log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None
     ) -> None:
         warn_of_few_rows(self, labels, log_probs.shape[1], weight)
+        warn_of_absent_classes(self, labels, log_probs.shape[1], weight)
         intercept = torch.zeros_like(log_probs[0])
         start = torch.stack([intercept + 1 / best_temperature(log_probs, labels, weight), intercept])
         self.slope_, self.intercept_ = fit_multinomial(Diagonal(), log_probs, labels, weight, start=start).unbind()

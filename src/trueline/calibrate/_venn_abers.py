@@ -3,9 +3,10 @@
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
+from trueline.calibrate._few_rows import warn_of_light_weights
 from trueline.calibrate._one_versus_rest import OneVersusRest, class_log_odds
 from trueline.calibrate._score_maps import padded, present, step
 from trueline.contracts import Reference, method, read_log_probs
@@ -86,6 +87,9 @@ class VennAbers(OneVersusRest):
         # A bin ends with its edge, so p_1 belongs to (edge, next edge]; p_0, to [edge, next edge), is its mirror image.
         lower = step(-self.edges_.flip(1), self.lower_.flip(1), -log_odds)
         return lower, step(self.edges_, self.upper_, log_odds)
+
+    def _warn(self, labels: Int64[Tensor, " N"], weight: Float[Tensor, " N"] | None) -> None:
+        warn_of_light_weights(self, weight, stacklevel=5)
 
     def _fit_scores(
         self, log_odds: Float[Tensor, "N K"], hits: Float[Tensor, "N K"], weight: Float[Tensor, " N"] | None
