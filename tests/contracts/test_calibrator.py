@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from trueline.calibrate import HCalibration, MatrixScaling, PlattScaling, TemperatureScaling, VectorScaling
+from trueline.calibrate import (
+    HCalibration,
+    IsotonicCalibration,
+    MatrixScaling,
+    PlattScaling,
+    TemperatureScaling,
+    VectorScaling,
+)
+from trueline.contracts import Calibrator
 
 
 def test_unfitted_use_says_what_to_call() -> None:
@@ -79,3 +87,21 @@ def test_what_is_learned_in_inference_mode_can_be_differentiated_through_later(m
     given = logits.clone().requires_grad_()
     fitted.transform(logits=given)[:, 0].sum().backward()
     assert given.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("method", [TemperatureScaling(), PlattScaling(), IsotonicCalibration()])
+def test_no_rows_map_to_no_rows_but_cannot_be_fitted(method: Calibrator) -> None:
+    """An empty batch is normal where a service answers; samples to learn from there must be."""
+    labels, logits = torch.tensor([0, 1, 0, 1, 1, 0] * 20), torch.tensor([-1.0, 2.0, 0.5, 1.0, -0.5, 0.25] * 20)
+    fitted = method.fit(labels, logits=logits)
+    for empty in (torch.empty(0), torch.empty(0, 1), torch.empty(0, 2)):
+        for mapped in (fitted.predict_proba(probs=empty), fitted.transform(logits=empty.half())):
+            assert mapped.shape == (0, 2)
+    assert fitted.predict_proba(probs=torch.empty(0)).dtype == torch.float32
+    assert fitted.transform(logits=torch.empty(0, 2).half()).dtype == torch.float16
+    with pytest.raises(ValueError, match="was fitted to 2 classes, got predictions of 3"):
+        fitted.transform(logits=torch.empty(0, 3))
+    with pytest.raises(ValueError, match=r"\(N, C\) with N >= 0, .* got \(0, 0\)"):
+        fitted.transform(logits=torch.empty(0, 0))
+    with pytest.raises(ValueError, match="N >= 1"):
+        method.fit(labels[:0], logits=logits[:0])

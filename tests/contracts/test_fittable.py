@@ -57,6 +57,14 @@ def test_options_are_the_arguments_of_the_constructor() -> None:
     assert repr(TemperatureScaling()) == "TemperatureScaling()"
 
 
+def test_text_shows_the_learned_numbers_beside_the_call() -> None:
+    scaling = TemperatureScaling()
+    assert str(scaling) == "TemperatureScaling()"
+    scaling.fit(torch.tensor([0, 0, 1, 1]), logits=torch.tensor([[4.0, 0], [4, 0], [4, 0], [0, 4]]))
+    assert str(scaling) == f"TemperatureScaling(), num_classes_=2, temperature_={scaling.temperature_:.4g}"
+    assert repr(scaling) == "TemperatureScaling()"
+
+
 def test_an_unfitted_copy_keeps_options_and_forgets_the_rest_down_to_inner_objects() -> None:
     inner = TemperatureScaling().load_state({"num_classes_": 2, "temperature_": 1.7})
     copy = _Learner(rate=2.0, inner=inner).fit().unfitted()
@@ -189,6 +197,10 @@ def test_what_a_file_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Pat
         _Learner(inner=lambda: None).fit().save(path)
     with pytest.raises(RuntimeError, match="not fitted"):
         _Learner().save(path)
+    learner = _Learner().fit()
+    learner.table_ = {"not finite": 1.0}
+    with pytest.raises(TypeError, match="cannot have the keys"):
+        learner.save(path)
     assert path.read_bytes() == before
 
 

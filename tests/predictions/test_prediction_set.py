@@ -1,5 +1,7 @@
 """Prediction sets: what streams is what was given, and nothing that is no prediction gets through."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,15 @@ def test_blocks_are_the_rows_in_order_as_often_as_wanted(
             assert torch.equal(torch.cat(blocks), values)
             assert torch.cat(blocks).dtype == dtype
         assert torch.equal(sample_rows(predictions, rows), values[rows])
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [((), "0 group names"), (("a",), "got 0 to 1"), (("a", "a"), "a name of its own")]
+)
+def test_every_group_has_a_name_of_its_own(names: tuple[str, ...], message: str) -> None:
+    known = from_arrays(torch.zeros(2, dtype=torch.int64), probs=_softmax(2), groups=["a", "b"])
+    with pytest.raises(ValueError, match=message):
+        replace(known, group_names=names)
 
 
 def test_one_column_is_class_one_of_two() -> None:

@@ -122,9 +122,9 @@ def _read(predictions: PredictionSet, kept: Tensor, bins: int, progress: Progres
             for g in groups.bincount().nonzero().squeeze(1).tolist():
                 rows = groups == g
                 own = None if weight is None else weight[rows]
+                parts[g].add(labels[rows], weight=own, **{predictions.kind: block[rows]})
                 if own is None or own.any():  # a group without weight is as if it were not there
                     counted.add(g)
-                    parts[g].add(labels[rows], weight=own, **{predictions.kind: block[rows]})
         first, last = torch.searchsorted(kept, torch.tensor([start, stop])).tolist()
         values.append(block[kept[first:last] - start])
         start = stop

@@ -10,7 +10,14 @@ from trueline.contracts._check_measure import check_measure
 from trueline.contracts._check_probe import check_probe
 from trueline.contracts._check_steering import check_steering
 from trueline.contracts._check_target_builder import check_target_builder
-from trueline.contracts._checks import SUM_TOLERANCE, check_labels, check_predictions, check_weight, row_blocks
+from trueline.contracts._checks import (
+    SUM_TOLERANCE,
+    check_labels,
+    check_predictions,
+    check_tensors,
+    check_weight,
+    row_blocks,
+)
 from trueline.contracts._conformal import ConformalClassifier
 from trueline.contracts._conformal_regressor import ConformalRegressor
 from trueline.contracts._cross_fit import cross_fit
@@ -65,6 +72,7 @@ __all__ = [
     "check_samples",
     "check_steering",
     "check_target_builder",
+    "check_tensors",
     "check_weight",
     "chunks",
     "class_values",

@@ -59,7 +59,9 @@ class Calibrator(ProbabilityMap):
             labels: (N,) class numbers, int64. Use samples the model was not trained on.
             logits: (N, C) unnormalised scores, or (N,) log-odds of class 1 of two; or None.
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
-            weight: (N,) weights of the samples, at least zero, with a positive sum; None for ones.
+            weight: (N,) weights of the samples, at least zero, with a positive sum; None for ones. A weight counts
+                repetitions, which matters to maps that smooth, penalise or choose by the number of samples: multiply
+                importances that sum to one by N.
 
         Returns:
             Itself.

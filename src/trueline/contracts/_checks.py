@@ -11,8 +11,26 @@ _BLOCK = 1 << 18  # entries converted to double precision at once: temporaries s
 _CHECKED = 1 << 20  # entries checked at once, which takes no temporaries
 
 
+def check_tensors(**values: object) -> None:
+    """Refuse what is no tensor, such as an array of NumPy or a list.
+
+    Args:
+        **values: what must be tensors, by the names for the message; None is let pass.
+
+    Raises:
+        TypeError: if one is something else.
+    """
+    for name, value in values.items():
+        if value is not None and not isinstance(value, Tensor):
+            kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+            raise TypeError(f"{name} must be a torch.Tensor, got {kind}; pass torch.as_tensor({name})")
+
+
 def check_predictions(
-    *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
+    *,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
+    at_least: int = 1,
 ) -> Float[Tensor, "N C"]:
     """Return whichever of the two is given as an (N, C) matrix, after checking that it is what its name says.
 
@@ -22,6 +40,7 @@ def check_predictions(
     Args:
         logits: (N, C) unnormalised scores, any finite values, or (N,) log-odds of class 1 of two; or None.
         probs: (N, C) probabilities in [0, 1] whose rows sum to one, or (N,) of class 1 of two; or None.
+        at_least: fewest rows, 1, or 0 where nothing is learned or averaged.
 
     Returns:
         (N, C) the given values in the given dtype.
@@ -30,20 +49,24 @@ def check_predictions(
         ValueError: as :func:`read_log_probs`.
         TypeError: if the tensor is not floating point.
     """
-    values = as_matrix(logits=logits, probs=probs)
+    values = as_matrix(logits=logits, probs=probs, at_least=at_least)
     for _ in checked_rows(values, normalised=probs is not None):
         pass
     return values
 
 
 def as_matrix(
-    *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
+    *,
+    logits: Float[Tensor, "N *C"] | None = None,
+    probs: Float[Tensor, "N *C"] | None = None,
+    at_least: int = 1,
 ) -> Float[Tensor, "N C"]:
     """Return whichever of the two is given as an (N, C) matrix whose values are still to be checked.
 
     Args:
         logits: (N, C), or (N,) or (N, 1) of class 1 of two; or None.
         probs: likewise.
+        at_least: fewest rows, 1 or 0.
 
     Returns:
         (N, C) the values.
@@ -57,16 +80,19 @@ def as_matrix(
         raise ValueError(f"expected exactly one of logits= and probs=, got {given}; pass one by keyword")
     values, name = (logits, "logits") if logits is not None else (probs, "probs")
     assert values is not None
+    check_tensors(**{name: values})
     if not values.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.float()")
-    if values.ndim not in (1, 2) or values.numel() == 0:
+    if values.ndim not in (1, 2) or len(values) < at_least or (values.ndim == 2 and values.shape[1] == 0):
         raise ValueError(
-            f"{name} must have shape (N, C) with N >= 1, or (N,) for two classes, got {tuple(values.shape)}"
+            f"{name} must have shape (N, C) with N >= {at_least}, or (N,) for two classes, got {tuple(values.shape)}"
         )
     if values.ndim == 2 and values.shape[1] > 1:
         return values
-    _check_finite(values, name)
     column = values.reshape(-1)
+    if len(column) == 0:
+        return column[:, None].expand(0, 2)
+    _check_finite(values, name)
     if probs is None:
         return torch.stack([torch.zeros_like(column), column], dim=1)
     _check_unit_range(values)
@@ -126,6 +152,7 @@ def check_labels(labels: Int64[Tensor, " N"], num_samples: int, num_classes: int
         TypeError: if the labels are not int64.
         ValueError: if their shape or range does not fit.
     """
+    check_tensors(labels=labels)
     if labels.dtype != torch.int64:
         raise TypeError(f"labels must be int64 class numbers, got {labels.dtype}; convert with labels.long()")
     if labels.shape != (num_samples,):
@@ -148,6 +175,7 @@ def check_weight(weight: Float[Tensor, " N"], num_samples: int, *, some_positive
         TypeError: if they are not floating point.
         ValueError: if their shape or values do not fit.
     """
+    check_tensors(weight=weight)
     if not weight.is_floating_point():
         raise TypeError(f"weight must be floating point, got {weight.dtype}; convert with weight.float()")
     if weight.shape != (num_samples,):

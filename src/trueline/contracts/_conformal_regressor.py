@@ -1,12 +1,15 @@
 """The contract of prediction intervals with a coverage guarantee."""
 
+import warnings
 from abc import ABC, abstractmethod
+from numbers import Number
 from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trueline.contracts._checks import check_tensors
 from trueline.contracts._fittable import Fittable
 
 R = TypeVar("R", bound="ConformalRegressor")
@@ -59,8 +62,10 @@ class ConformalRegressor(Fittable, ABC):
         Raises:
             ValueError: if alpha lies outside (0, 1), a prediction is missing or unknown, a shape does not fit or a
                 value is not finite.
-            TypeError: if a dtype is not floating point.
+            TypeError: if alpha is no number, or a dtype is not floating point.
         """
+        if not isinstance(self.alpha, Number):
+            raise TypeError(f"alpha must be a number, got {self.alpha!r}; for 90 % coverage pass 0.1")
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha must lie strictly between 0 and 1, got {self.alpha}; for 90 % coverage pass 0.1")
         named = self._read(predictions)
@@ -77,14 +82,22 @@ class ConformalRegressor(Fittable, ABC):
 
         Returns:
             (N, 2) lower and upper ends, both included, in the unit of the outcome; float64. Where the lower end is
-            above the upper one, no outcome conforms: the interval is empty.
+            above the upper one, no outcome conforms: the interval is empty, and a warning says how many are. Predicted
+            quantiles that were too wide for the calibration samples are drawn in, by more than a narrow interval has.
 
         Raises:
             RuntimeError: if the object is not fitted.
             ValueError: if the predictions are not what is described above.
         """
         self._check_fitted()
-        return torch.stack(self._bounds(*self._read(predictions)), dim=1)
+        low, high = self._bounds(*self._read(predictions))
+        if empty := int((low > high).sum()):
+            warnings.warn(
+                f"{empty} of {len(low)} intervals are empty, their lower end above the upper one: the predictions were "
+                "too wide for the calibration samples, and are drawn in by more than the width of these",
+                stacklevel=2,
+            )
+        return torch.stack([low, high], dim=1)
 
     def p_values(self, y: Float[Tensor, " N"], **predictions: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
         """Return the conformal p-value of an outcome for each sample.
@@ -111,11 +124,13 @@ class ConformalRegressor(Fittable, ABC):
         if set(predictions) != set(self.needs):
             wanted, got = (", ".join(f"{name}=" for name in names) or "nothing" for names in (self.needs, predictions))
             raise ValueError(f"{type(self).__name__} needs {wanted}, got {got}; pass these by keyword")
+        check_tensors(**predictions)
         size = len(first) if (first := predictions[self.needs[0]]).ndim else 0
         return [_checked(name, predictions[name], size) for name in self.needs]
 
 
 def _checked(name: str, values: Tensor, size: int) -> Tensor:
+    check_tensors(**{name: values})
     if not values.is_floating_point():
         raise TypeError(f"{name} must be floating point, got {values.dtype}; convert with {name}.float()")
     if values.ndim != 1 or len(values) != size or size == 0:

@@ -118,6 +118,12 @@ class Fittable:
         given = [f"{name}={value!r}" for name, value in self.options().items()]
         return f"{type(self).__name__}({', '.join(given)})"
 
+    def __str__(self) -> str:
+        """Return that call, and the learned values that are single numbers."""
+        numbers = {name: value for name in self._learned() if isinstance(value := getattr(self, name), int | float)}
+        shown = [f"{name}={f'{value:.4g}' if isinstance(value, float) else value}" for name, value in numbers.items()]
+        return ", ".join([repr(self), *shown])
+
     def _learned(self) -> list[str]:
         return [name for name in vars(self) if name.endswith("_")]
 
@@ -248,6 +254,8 @@ def _plain(value: Any, tensors: dict[str, Tensor] | None = None) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, tensors) for item in value]
     if isinstance(value, dict):
+        if {_TENSOR, _CLASS, _NOT_FINITE} & value.keys():
+            raise TypeError(f"learned dictionaries cannot have the keys {_TENSOR!r}, {_CLASS!r} and {_NOT_FINITE!r}")
         return {str(key): _plain(item, tensors) for key, item in value.items()}
     raise TypeError(
         f"a {type(value).__name__} cannot be saved; options and learned values may be numbers, texts, tensors and "

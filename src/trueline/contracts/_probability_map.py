@@ -33,7 +33,7 @@ class ProbabilityMap(Fittable, ABC):
 
         Returns:
             (N, C) log-probabilities in nats, in the input's dtype, differentiable in the input where the map is more
-            than steps; one made of steps passes no gradient on.
+            than steps; one made of steps passes no gradient on. No rows give no rows.
 
         Raises:
             RuntimeError: if the object is not fitted.
@@ -52,7 +52,7 @@ class ProbabilityMap(Fittable, ABC):
             probs: (N, C) probabilities, or (N,) of class 1 of two; or None.
 
         Returns:
-            (N, C) probabilities whose rows sum to one, in the input's dtype.
+            (N, C) probabilities whose rows sum to one, in the input's dtype. No rows give no rows.
 
         Raises:
             RuntimeError: if the object is not fitted.
@@ -64,8 +64,10 @@ class ProbabilityMap(Fittable, ABC):
     def _mapped(self, logits: Tensor | None, probs: Tensor | None) -> tuple[Tensor, torch.dtype]:
         """Return log-probabilities in double precision, and the input's dtype."""
         self._check_fitted()
-        values = check_predictions(logits=logits, probs=probs)
+        values = check_predictions(logits=logits, probs=probs, at_least=0)
         check_as_fitted(self, values, self._classes())
+        if len(values) == 0:  # a map may look for the largest of its rows
+            return values.double(), values.dtype
         return self._map(checked_log_probs(values, normalised=probs is not None)), values.dtype
 
 

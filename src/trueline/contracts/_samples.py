@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trueline.contracts._checks import check_labels, check_predictions
+from trueline.contracts._checks import check_labels, check_predictions, check_tensors
 
 ClassValue = Literal["loss", "logit", "log_probability", "margin"]
 """A scalar of a sample with a class; see :func:`class_values`."""
@@ -35,6 +35,7 @@ def check_samples(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}; wrap a function in a module")
+    check_tensors(inputs=inputs, labels=labels)
     if not inputs.is_floating_point():
         raise TypeError(f"inputs must be floating point, got {inputs.dtype}; convert with inputs.float()")
     if inputs.ndim < 2 or inputs.numel() == 0:

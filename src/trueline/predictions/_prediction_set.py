@@ -64,6 +64,14 @@ class PredictionSet:
             raise ValueError(
                 f"expected one class name per class, got {len(self.class_names)} names for {self.num_classes} classes"
             )
+        if self.groups is not None:
+            first, last = int(self.groups.min()), int(self.groups.max())
+            if first < 0 or last >= len(self.group_names):
+                raise ValueError(
+                    f"groups must be numbers of the {len(self.group_names)} group names, got {first} to {last}"
+                )
+        if len(set(self.group_names)) < len(self.group_names):
+            raise ValueError(f"each group needs a name of its own, got {', '.join(self.group_names)}")
         if self.weight is not None:
             check_weight(self.weight, len(self))
         if self.held_out is not None and self.held_out.num_classes != self.num_classes:
