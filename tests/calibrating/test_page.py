@@ -14,12 +14,12 @@ HOSTILE = "</script><script>alert(1)</script>"
 KINDS = ("recalibration", "sets", "pictured")
 
 
-def _predictions(*, pictured: bool = False) -> PredictionSet:
+def _predictions(*, classes: int = 3, pictured: bool = False) -> PredictionSet:
     generator = torch.Generator().manual_seed(0)
-    honest = 1.5 * torch.randn(300, 3, generator=generator, dtype=torch.float64)
+    honest = 1.5 * torch.randn(300, classes, generator=generator, dtype=torch.float64)
     labels = honest.softmax(1).multinomial(1, generator=generator).squeeze(1)
     images = torch.randint(256, (300, 8, 8), generator=generator).to(torch.uint8) if pictured else None
-    names = [HOSTILE, "w" * 60, "owl"]
+    names = [HOSTILE, "w" * 60, "owl", *map(str, range(3, classes))]
     groups = [HOSTILE if row % 2 else "south" for row in range(300)]
     return from_arrays(labels, logits=2 * honest, name="net", class_names=names, groups=groups, images=images)
 
@@ -29,7 +29,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     made: dict[str, Path] = {
         "recalibration": recalibrate(_predictions()).write_html(folder / "recalibration.html"),
-        "sets": conform(_predictions(), alpha=0.1, method="aps").write_html(folder / "sets.html"),
+        "sets": conform(_predictions(classes=11), alpha=0.1, method="aps").write_html(folder / "sets.html"),
         "pictured": conform(_predictions(pictured=True), alpha=0.2).write_html(folder / "pictured.html"),
     }
     return {name: path.as_uri() for name, path in made.items()}
@@ -44,6 +44,11 @@ def test_charts_are_drawn_without_errors_or_requests(browser: Any, pages: dict[s
     )
     assert len(marks) == (4 if kind == "recalibration" else 2)
     assert all(marks)
+    labels = browser.execute_script(
+        "return [...document.querySelectorAll('.role-axis-label text')].map(t => t.textContent)"
+    )
+    assert "10" in labels or kind != "sets"
+    assert not [label for label in labels if "e+" in label]
     assert browser.get_log("browser") == []
     requests = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert [name for name in requests if not name.startswith(("data:", "file:"))] == []

@@ -109,7 +109,7 @@ def trade_chart(curve: Sequence[SetPoint], alpha: float) -> Chart:
     base = alt.Chart(alt.Data(values=rows))
     x = alt.X("coverage:Q", title="share of sets that hold the label", scale=alt.Scale(zero=False))
     x = x.axis(alt.Axis(format=".0%", grid=False, tickCount=5))
-    y = alt.Y("size:Q", title="mean number of classes", axis=axis("~g"), scale=alt.Scale(zero=True))
+    y = alt.Y("size:Q", title="mean number of classes", axis=axis(",~f"), scale=alt.Scale(zero=True))
     tooltip = [
         alt.Tooltip("wanted:Q", format=".1%", title="agreed"),
         alt.Tooltip("coverage:Q", format=".1%"),

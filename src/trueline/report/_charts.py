@@ -80,7 +80,7 @@ def _curve(labels: Sequence[str], kinds: Sequence[str], rows: list[dict[str, Any
     mark = alt.Scale(domain=list(labels), range=[MARKS[i % len(MARKS)][0] for i in runs])
     dash = alt.Scale(domain=kinds, range=[[1, 0], _DASH][: len(kinds)])
     x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, format="d", tickCount=6, grid=False))
-    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=axis(".0%" if is_share else "~g"))
+    y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=axis(".0%" if is_share else ",~f"))
     shown = [alt.Tooltip("run:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".1%" if is_share else ".3f")]
     if len(kinds) > 1:
         shown.insert(1, alt.Tooltip("kind:N", title="on"))
