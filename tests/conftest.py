@@ -23,7 +23,7 @@ def generator() -> torch.Generator:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data and trained weights, which is never part of the repository."""
-    folder = Path(os.environ.get("TRUELINE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    folder = Path(os.environ.get("TRUELINE_DATA") or Path(__file__).parents[2] / "shared" / "data")
     if not folder.is_dir():
         pytest.skip(f"needs the shared data folder; set TRUELINE_DATA ({folder} does not exist)")
     return folder

@@ -11,7 +11,7 @@ from trueline.calibrate._beta import BetaCalibration
 from trueline.calibrate._calibrator_choice import CalibratorChoice
 from trueline.calibrate._cross_validation import Folds, deal, held_out_scores
 from trueline.calibrate._ensemble_temperature import EnsembleTemperatureScaling
-from trueline.calibrate._few_rows import counted_rows, few_rows
+from trueline.calibrate._fit_warnings import counted_rows, few_rows
 from trueline.calibrate._identity import Identity
 from trueline.calibrate._platt import PlattScaling
 from trueline.calibrate._quadratic import QuadraticScaling

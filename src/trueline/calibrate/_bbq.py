@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from trueline.calibrate._few_rows import warn_of_light_weights
+from trueline.calibrate._fit_warnings import warn_of_light_weights
 from trueline.calibrate._histogram_binning import between
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.calibrate._score_maps import BEYOND, column_runs, edges_at, equal_mass_ranks, padded, present, step

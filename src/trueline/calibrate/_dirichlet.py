@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from trueline.calibrate._cross_validation import deal, held_out_scores
-from trueline.calibrate._few_rows import warn_of_absent_classes, warn_of_few_per_class
+from trueline.calibrate._fit_warnings import warn_of_absent_classes, warn_of_few_per_class
 from trueline.calibrate._matrix_scaling import MatrixScaling, check_strength, fit_matrix
 from trueline.contracts import Calibrator, Reference, method
 

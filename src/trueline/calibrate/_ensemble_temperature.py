@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_few_rows
+from trueline.calibrate._fit_warnings import warn_of_few_rows
 from trueline.calibrate._multinomial import best_temperature
 from trueline.contracts import Calibrator, Reference, method
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import ABSENT, LIGHT, penalised, warn_of_light_weights
+from trueline.calibrate._fit_warnings import ABSENT, LIGHT, penalised, warn_of_light_weights
 from trueline.calibrate._score_maps import uniform_share, with_uniform
 from trueline.calibrate._structured_scaling import BERTA
 from trueline.contracts import Calibrator, method

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import counted_rows, few_rows, warn_of_absent_classes, warn_of_few_per_class
+from trueline.calibrate._fit_warnings import counted_rows, few_rows, warn_of_absent_classes, warn_of_few_per_class
 from trueline.calibrate._multinomial import Full, best_temperature, fit_multinomial
 from trueline.contracts import Calibrator, Reference, method
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_light_weights
+from trueline.calibrate._fit_warnings import warn_of_light_weights
 from trueline.calibrate._isotonic import isotonic_steps
 from trueline.calibrate._one_versus_rest import TINY, class_log_odds
 from trueline.calibrate._score_maps import (

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_absent_classes, warn_of_few_rows
+from trueline.calibrate._fit_warnings import warn_of_absent_classes, warn_of_few_rows
 from trueline.calibrate._logistic_columns import fit_columns
 from trueline.calibrate._one_versus_rest import OneVersusRest
 from trueline.contracts import Reference, method

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import pad
 
-from trueline.calibrate._few_rows import warn_of_light_weights
+from trueline.calibrate._fit_warnings import warn_of_light_weights
 from trueline.calibrate._one_versus_rest import TINY, OneVersusRest
 from trueline.calibrate._score_maps import (
     check_count,

@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_few_rows, warn_of_light_weights
+from trueline.calibrate._fit_warnings import warn_of_few_rows, warn_of_light_weights
 from trueline.calibrate._matrix_scaling import check_strength
 from trueline.calibrate._multinomial import best_temperature
 from trueline.contracts import Calibrator, Reference

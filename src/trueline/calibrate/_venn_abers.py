@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from trueline.calibrate._few_rows import warn_of_light_weights
+from trueline.calibrate._fit_warnings import warn_of_light_weights
 from trueline.calibrate._one_versus_rest import OneVersusRest, class_log_odds
 from trueline.calibrate._score_maps import padded, present, step
 from trueline.contracts import Reference, method, read_log_probs
