@@ -12,7 +12,7 @@ from trueline.auditing import Audit, audit, audit_predictions
 from trueline.calibrate import TemperatureScaling
 from trueline.contracts import cross_fit
 from trueline.measure import evaluate
-from trueline.predictions import PredictionSet, from_arrays
+from trueline.predictions import PredictionSet, _checked_blocks, from_arrays
 from trueline.predictions import _prediction_set as prediction_module
 
 
@@ -106,6 +106,17 @@ def test_a_group_without_weight_is_as_if_it_were_not_there() -> None:
     groups, weight = torch.arange(300) % 3, (torch.arange(300) % 3 != 1).double()
     (model,) = audit(labels, logits=logits, groups=groups.tolist(), weight=weight).models
     assert [row.name for row in model.groups] == ["0", "2"]
+
+
+def test_samples_of_a_group_do_not_depend_on_where_blocks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, logits = predictions(400)
+    weight = (torch.arange(400) >= 200).double()
+    found = []
+    for block in (10_000, 400):
+        monkeypatch.setattr(_checked_blocks, "BLOCK", block)
+        (model,) = audit(labels, logits=logits, groups=[0, 1] * 200, weight=weight).models
+        found.append([row.evaluation.samples for row in model.groups])
+    assert found[0] == found[1]
 
 
 def test_the_most_confident_mistakes_come_first_with_their_pictures() -> None:

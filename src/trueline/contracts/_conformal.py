@@ -167,7 +167,9 @@ class ConformalClassifier(Fittable, ABC):
             ValueError: if the predictions or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        return torch.cat([scores for _, scores, *_ in self._scored(logits, probs, None, index, generator)])
+        values = check_predictions(logits=logits, probs=probs)
+        scored = self._scored(values, None, index, generator, normalised=probs is not None)
+        return torch.cat([scores for _, scores, *_ in scored])
 
     def predict_set(
         self,
@@ -198,13 +200,9 @@ class ConformalClassifier(Fittable, ABC):
             ValueError: if predictions, groups or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        self._check_ready(logits, probs, groups)
-        return torch.cat(
-            [
-                self._members(log_probs, scores, group)
-                for log_probs, scores, group, _ in self._scored(logits, probs, groups, index, generator)
-            ]
-        )
+        values = self._checked(logits, probs, groups)
+        scored = self._scored(values, groups, index, generator, normalised=probs is not None)
+        return torch.cat([self._members(log_probs, scores, group) for log_probs, scores, group, _ in scored])
 
     def p_values(
         self,
@@ -241,13 +239,9 @@ class ConformalClassifier(Fittable, ABC):
             ValueError: if predictions, groups or index are not what is described above.
             TypeError: if a dtype is wrong.
         """
-        self._check_ready(logits, probs, groups)
-        return torch.cat(
-            [
-                self._p_values(scores, group, ties)
-                for _, scores, group, ties in self._scored(logits, probs, groups, index, generator, smoothed=smoothed)
-            ]
-        )
+        values = self._checked(logits, probs, groups)
+        scored = self._scored(values, groups, index, generator, normalised=probs is not None, smoothed=smoothed)
+        return torch.cat([self._p_values(scores, group, ties) for _, scores, group, ties in scored])
 
     def share_seen(
         self, *, logits: Float[Tensor, "N *C"] | None = None, probs: Float[Tensor, "N *C"] | None = None
@@ -287,23 +281,23 @@ class ConformalClassifier(Fittable, ABC):
 
     def _scored(
         self,
-        logits: Tensor | None,
-        probs: Tensor | None,
+        values: Tensor,
         groups: Tensor | None,
         index: Tensor | None,
         generator: torch.Generator | None,
         *,
+        normalised: bool,
         smoothed: bool = False,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor | None]]:
         """Yield log-probabilities, scores, groups and numbers for ties of run after run of rows."""
-        values = check_predictions(logits=logits, probs=probs).detach()
+        values = values.detach()
         shifts = self._shifts(len(values), index, generator, SCORE).to(values.device)
         ties = shifts
         if smoothed:
             ties = self._shifts(len(values), index, generator, TIES, positions=True).to(values.device)
         start = 0
         for block, shift, tie in row_blocks(values, shifts, ties):
-            log_probs = checked_log_probs(block, normalised=probs is not None)
+            log_probs = checked_log_probs(block, normalised=normalised)
             group = None if groups is None else groups[start : start + len(block)]
             start += len(block)
             uniform = predicted_uniform(log_probs, tie, self.seed, TIES) if smoothed else None
@@ -341,11 +335,13 @@ class ConformalClassifier(Fittable, ABC):
             if groups.amin() < 0:
                 raise ValueError(f"groups must be numbers of at least 0, got {int(groups.amin())}")
 
-    def _check_ready(self, logits: Tensor | None, probs: Tensor | None, groups: Tensor | None) -> None:
+    def _checked(self, logits: Tensor | None, probs: Tensor | None, groups: Tensor | None) -> Tensor:
+        """Return the predictions, if it is fitted and they are of the kind that it was fitted to."""
         self._check_fitted()
         values = check_predictions(logits=logits, probs=probs)
         self._check_groups(groups, len(values))
         check_as_fitted(self, values, self.num_classes_)
+        return values
 
 
 def predicted_uniform(
